@@ -1,0 +1,120 @@
+"""The trial's private, mutable state that moments work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from strop.contract.signature import Signature
+from strop.contract.tally import Tally
+from strop.contract.workload import Workload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known about a model before anything is tried; cheap, read-only, JSON-able.
+
+    Attributes:
+        parameters: number of parameters.
+        weight_bytes: bytes of parameters and buffers.
+        modules: class name → how often it occurs.
+        points: operating point → number of example inputs.
+        splits: split → number of inputs.
+        dynamic: at least one input dimension varies.
+        notes: anything the diagnosis adds, for instance ``{"compute_bound": 1.0}``.
+    """
+
+    parameters: int = 0
+    weight_bytes: int = 0
+    modules: Mapping[str, int] = field(default_factory=dict)
+    points: Mapping[str, int] = field(default_factory=dict)
+    splits: Mapping[str, int] = field(default_factory=dict)
+    dynamic: bool = False
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Precision:
+    """Intent: run floating-point operators in ``dtype``."""
+
+    dtype: Literal["bfloat16", "float16"]
+    tally: Tally
+
+
+@dataclass(slots=True, kw_only=True)
+class Quantization:
+    """Intent: run eligible operators in int8 (instructions 28, 29 and 30 are settings of this one intent).
+
+    Attributes:
+        mode: ``static`` uses ranges calibrated beforehand, ``dynamic`` takes them from each input.
+        symmetric: activations symmetric about zero; else asymmetric where the engine's default is.
+        per_channel: one scale per output channel of a weight.
+        range_estimator: how ``static`` finds ranges.
+        smooth: strength of activation smoothing for transformers, 0 to 1; ``None`` leaves it to the engine.
+        keep_float: operators that stay in floating point, by name as the engine's ``sensitivity`` reported them.
+        tally: counts quantised operators.
+        sensitivity: filled by the engine at lowering: operator name → how far its int8 output departs, largest first.
+    """
+
+    mode: Literal["static", "dynamic"]
+    symmetric: bool = False
+    per_channel: bool = True
+    range_estimator: Literal["minmax", "mean_minmax", "percentile"] = "minmax"
+    smooth: float | None = None
+    keep_float: tuple[str, ...] = ()
+    tally: Tally = field(default_factory=Tally)
+    sensitivity: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class EngineOptions:
+    """Options of opening an artefact; not part of the artefact itself.
+
+    Attributes:
+        threads: cores one call uses; 0 = all.
+        streams: calls executed side by side.
+        buckets: shape buckets per varying dimension: inputs are padded up to the nearest; empty = exact shapes.
+        pin: bind threads to cores.
+        hints: engine-specific string options.
+    """
+
+    threads: int = 0
+    streams: int = 1
+    buckets: int = 0
+    pin: bool = False
+    hints: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """Everything a trial works on. Each trial builds its own; the user's model is never touched.
+
+    Attributes:
+        model: the trial's own model, in eval mode for inference.
+        workload: what the user brought.
+        facts: what was known before the trial.
+        seed: of every random choice in the trial.
+        signature: inputs and outputs of the original model.
+        examples: example inputs over all operating points, largest first.
+        engine: name of the engine that will run the model.
+        precision: intent declared at LOWER.
+        quantization: intent declared at LOWER.
+        layout: memory layout of four-dimensional activations and weights.
+        engine_options: options of opening, set at ENGINE.
+    """
+
+    model: nn.Module
+    workload: Workload
+    facts: Facts
+    seed: int
+    signature: Signature
+    examples: Sequence[Any] = ()
+    engine: str = "eager"
+    precision: Precision | None = None
+    quantization: Quantization | None = None
+    layout: Literal["contiguous", "channels_last"] = "contiguous"
+    engine_options: EngineOptions = field(default_factory=EngineOptions)

@@ -1,0 +1,67 @@
+"""Example inputs and outputs on disk: safetensors with the tree's description in the header. No pickle, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from strop.contract.pytree import flatten, to_numpy, unflatten
+from strop.errors import LedgerError
+
+
+def write_examples(path: Path, trees: Sequence[object]) -> None:
+    """Write trees of arrays to one file, atomically.
+
+    Args:
+        path: the ``.safetensors`` file.
+        trees: the examples; leaves may be numpy arrays or torch tensors.
+    """
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    specs = []
+    for number, tree in enumerate(trees):
+        leaves, spec = flatten(tree)
+        specs.append(spec)
+        for index, leaf in enumerate(leaves):
+            arrays[f"{number}/{index}"] = np.ascontiguousarray(to_numpy(leaf)).reshape(np.shape(leaf))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    save_file(arrays, temporary, metadata={"trees": json.dumps(specs)})
+    temporary.replace(path)
+
+
+def read_examples(path: Path) -> list[Any]:
+    """Read back what :func:`write_examples` wrote, leaves as numpy arrays.
+
+    Raises:
+        LedgerError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            specs = json.loads(stream.metadata()["trees"])
+            return [unflatten(spec, [stream.get_tensor(f"{n}/{i}") for i in range(_count(spec))]) for n, spec in enumerate(specs)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{path} does not hold readable examples ({error}). Remove the run and start it again.") from error
+
+
+def digest(tree: object) -> str:
+    """Return a SHA-256 over structure, constants, dtypes, shapes and values of one example."""
+    leaves, spec = flatten(tree)
+    state = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
+    for leaf in leaves:
+        array = np.ascontiguousarray(to_numpy(leaf))
+        state.update(f"{array.dtype}{array.shape}".encode())
+        state.update(array.tobytes())
+    return state.hexdigest()
+
+
+def _count(spec: dict[str, Any]) -> int:
+    if spec["kind"] == "leaf":
+        return 1
+    return sum(_count(child) for child in spec.get("children", []))
