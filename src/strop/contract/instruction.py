@@ -55,7 +55,12 @@ class Instruction(Entry):
     A concrete instruction is a ``@final @dataclass(frozen=True, kw_only=True)`` whose fields are its settings and which
     defines one or more methods ``at_<moment>(self, draft, tally) -> None`` (see :class:`Moment`). Its docstring has the
     headings *What it does*, *Why it helps*, *When it does not*, *Settings*, *References*.
+
+    Attributes:
+        opening: settings that matter only when the artefact is opened, so that changing them does not prepare it anew.
     """
+
+    opening: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def ties(self) -> Ties:

@@ -1,0 +1,167 @@
+"""One run directory, open for writing."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from strop.errors import LedgerError, RunDirectoryError
+from strop.ledger.files import read_json, sha256, write_atomic, write_json
+from strop.measure.result import Pair
+
+FORMAT = 1
+
+
+class Ledger:
+    """The record of one run.
+
+    ::
+
+        plan.json               what was asked; written before anything runs
+        env.json, host.json     the machine
+        steps/NNNN-<key>.json   one file per finished step, in order: {key, seconds, result}
+        samples/<name>.jsonl    raw pairs; the step that judged them holds the file's digest
+        scores/<name>.json      per-example scores; likewise
+        events.jsonl            what was told while running
+        logs/                   output of the trial processes
+        report.json, report.html, recipe.yaml, bundle/
+
+    A step that is on disk is never computed again, which is all that ``--resume`` needs.
+    """
+
+    def __init__(self, folder: Path, lock: int, elapsed: float) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._steps = {step["key"]: step for step in _read_steps(folder)}
+        self._before = elapsed
+        self._start = time.monotonic()
+
+    @classmethod
+    def create(cls, folder: Path, plan: Mapping[str, Any]) -> Ledger:
+        """Start a new run.
+
+        Args:
+            folder: must not exist yet, or be empty.
+            plan: what was asked; JSON-able.
+
+        Raises:
+            RunDirectoryError: the folder holds something, or another run is writing there.
+        """
+        lock = _acquire(folder)
+        rest = [p.name for p in folder.iterdir() if p.name != ".lock"]
+        if rest:
+            os.close(lock)
+            hint = "continue it with --resume, or choose another --out" if "plan.json" in rest else "choose an empty or new --out"
+            raise RunDirectoryError(f"{folder} already holds {'a run' if 'plan.json' in rest else 'files'}; {hint}.")
+        write_json(folder / "plan.json", {"format": FORMAT, **plan})
+        return cls(folder, lock, 0.0)
+
+    @classmethod
+    def resume(cls, folder: Path) -> Ledger:
+        """Go on with an interrupted run.
+
+        Raises:
+            RunDirectoryError: there is no run, or it is still being written.
+            LedgerError: its record is damaged.
+        """
+        if not (folder / "plan.json").exists():
+            raise RunDirectoryError(f"{folder} does not hold a run to resume; start it without --resume.")
+        lock = _acquire(folder)
+        elapsed = sum(step["seconds"] for step in _read_steps(folder))
+        return cls(folder, lock, elapsed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._lock)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What was asked."""
+        plan: dict[str, Any] = read_json(self.folder / "plan.json")
+        return plan
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent on this run, interrupted sittings included."""
+        return self._before + time.monotonic() - self._start
+
+    def step(self, key: str, compute: Callable[[], Any]) -> Any:
+        """Return the recorded result of a step, or compute it and put it on disk first.
+
+        Args:
+            key: names the step; stable between sittings.
+            compute: gives a JSON-able result.
+        """
+        if key not in self._steps:
+            start = time.monotonic()
+            result = json.loads(json.dumps(compute()))  # what a resumed sitting would read back, so both behave alike
+            step = {"key": key, "seconds": time.monotonic() - start, "result": result}
+            slug = re.sub(r"[^\w.-]+", "-", key)[:80]
+            write_json(self.folder / "steps" / f"{len(self._steps):04d}-{slug}.json", step)
+            self._steps[key] = step
+        return self._steps[key]["result"]
+
+    def done(self, key: str) -> bool:
+        """Tell whether a step is on disk."""
+        return key in self._steps
+
+    def seconds(self, key: str) -> float:
+        """Return how long a finished step took."""
+        return float(self._steps[key]["seconds"])
+
+    def write_pairs(self, name: str, pairs: Iterable[Pair]) -> dict[str, str]:
+        """Write raw pairs; return ``{"file", "sha256"}`` for the step that judges them."""
+        lines = "".join(json.dumps(pair.to_json(), separators=(",", ":")) + "\n" for pair in pairs)
+        return self._write(f"samples/{name}.jsonl", lines.encode())
+
+    def write_scores(self, name: str, values: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """Write per-example columns (scores, clusters); return ``{"file", "sha256"}``."""
+        return self._write(f"scores/{name}.json", json.dumps(values, allow_nan=False).encode())
+
+    def _write(self, relative: str, data: bytes) -> dict[str, str]:
+        path = self.folder / relative
+        write_atomic(path, data)
+        return {"file": relative, "sha256": sha256(path)}
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read raw pairs back.
+
+    Raises:
+        LedgerError: the file is damaged; the message names it.
+    """
+    try:
+        return [Pair.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{path} does not hold readable pairs: {error}.") from error
+
+
+def _acquire(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise RunDirectoryError(f"{folder} cannot be used as a run directory: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise RunDirectoryError(f"{folder} is being written by another run; wait for it or choose another --out.") from None
+    return lock
+
+
+def _read_steps(folder: Path) -> list[dict[str, Any]]:
+    steps = [read_json(path) for path in sorted((folder / "steps").glob("*.json"))]
+    for path, step in zip(sorted((folder / "steps").glob("*.json")), steps, strict=True):
+        if not isinstance(step, dict) or not {"key", "seconds", "result"} <= set(step):
+            raise LedgerError(f"{path} is not a step record. Restore it, or remove it and --resume to repeat that step.")
+    return steps

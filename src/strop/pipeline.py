@@ -1,0 +1,192 @@
+"""A recipe's way through the moments: is it legal, walk it, lower it, and say what really happened."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strop import engines
+from strop.contract.draft import Draft, EngineOptions
+from strop.contract.engine import Engine
+from strop.contract.moment import Moment
+from strop.contract.recipe import Recipe
+from strop.contract.settings import encode
+from strop.contract.tally import Tally
+from strop.contract.ties import Trait
+from strop.errors import MissingExtraError, PrepareError
+from strop.measure.host import Host
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Outcome(StrEnum):
+    """How preparing a recipe ended."""
+
+    PREPARED = "prepared"
+    DECLINED = "declined"
+    LACKS_DEPENDENCY = "lacks dependency"
+    NO_EFFECT = "no effect"
+    FAILED = "failed to prepare"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """What preparing a recipe gave.
+
+    Attributes:
+        outcome: how it ended.
+        reason: in words, where it did not end with an artefact.
+        engine: name of the engine that runs the artefact.
+        tallies: instruction name → what it really changed.
+        sensitivity: operator → how far its int8 answer departs, largest first; empty unless quantised.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    engine: str = "eager"
+    tallies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able form; :meth:`from_json` inverts it."""
+        return {
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "engine": self.engine,
+            "tallies": {name: dict(counts) for name, counts in self.tallies.items()},
+            "sensitivity": dict(self.sensitivity),
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Preparation:
+        """Rebuild a preparation from :meth:`to_json`."""
+        return cls(**{**row, "outcome": Outcome(row["outcome"])})
+
+
+def legal(recipe: Recipe, start: frozenset[Trait]) -> str | None:
+    """Say why a recipe cannot be, or return ``None``. Set algebra over ties: no model, no process.
+
+    Args:
+        recipe: the set of instructions.
+        start: traits the workload brings.
+    """
+    tied = [(instruction, instruction.ties()) for instruction in recipe]
+    present = start.union(*(t.adds for _, t in tied))
+    if Trait.ENGINE not in present:
+        present |= {Trait.EAGER_ENGINE}
+    for instruction, its in tied:
+        missing = sorted(its.needs - present)
+        if missing:
+            return f"{instruction.number:02d} {instruction.name} needs {' and '.join(missing)}, which nothing in the recipe adds"
+        for other, others in tied:
+            clash = sorted(its.excludes & others.adds) if other is not instruction else []
+            if clash:
+                return f"{instruction.number:02d} {instruction.name} excludes {other.number:02d} {other.name}: both bring {' and '.join(clash)}"
+        clash = sorted(its.excludes & (start | (present & {Trait.EAGER_ENGINE})))
+        if clash:
+            return f"{instruction.number:02d} {instruction.name} cannot be used with {' and '.join(clash)}"
+    return None
+
+
+def walk(draft: Draft, recipe: Recipe, until: Moment) -> dict[str, Tally]:
+    """Let the instructions act on the draft, moment by moment, up to and including ``until``.
+
+    Returns:
+        Instruction name → its tally.
+    """
+    tallies = {instruction.name: Tally() for instruction in recipe}
+    for moment in Moment:
+        if moment > until:
+            break
+        order = reversed(recipe.instructions) if moment is Moment.FINISH else iter(recipe.instructions)
+        for instruction in order:
+            act = getattr(instruction, moment.method, None)
+            if act is not None:
+                act(draft, tallies[instruction.name])
+    return tallies
+
+
+def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path) -> Preparation:
+    """Walk the recipe and lower the draft into ``folder``.
+
+    Whatever goes wrong becomes an outcome with a reason; only errors outside of strop's and the back ends' control
+    (memory exhausted, interrupt) leave as exceptions.
+    """
+    for instruction in recipe:
+        reason = instruction.decline(draft, host)
+        if reason:
+            return Preparation(outcome=Outcome.DECLINED, reason=f"{instruction.name}: {reason}")
+    try:
+        tallies = walk(draft, recipe, Moment.LOWER)
+        engine = engines.get(draft.engine)
+        if not engine.available():
+            raise MissingExtraError(f"engine {engine.name}", engine.extra or engine.name)
+        reason = engine.decline(draft, host)
+        if reason:
+            return Preparation(outcome=Outcome.DECLINED, reason=reason, engine=engine.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        engine.lower(draft, folder)
+    except MissingExtraError as error:
+        return Preparation(outcome=Outcome.LACKS_DEPENDENCY, reason=str(error), engine=draft.engine)
+    except PrepareError as error:
+        return Preparation(outcome=Outcome.FAILED, reason=str(error), engine=draft.engine)
+    return _told(draft, recipe, engine, tallies)
+
+
+def _told(draft: Draft, recipe: Recipe, engine: Engine, tallies: Mapping[str, Tally]) -> Preparation:
+    """Turn tallies into the outcome: an instruction that acts before ENGINE and changed nothing had no effect."""
+    idle = [
+        i.name for i in recipe if any(m <= Moment.LOWER for m in i.moments()) and tallies[i.name].total == 0 and not i.card.pinned
+    ]
+    if idle:
+        return Preparation(
+            outcome=Outcome.NO_EFFECT,
+            reason=f"{', '.join(idle)} changed nothing in this model",
+            engine=engine.name,
+            tallies={name: tally.to_json() for name, tally in tallies.items()},
+        )
+    return Preparation(
+        outcome=Outcome.PREPARED,
+        engine=engine.name,
+        tallies={name: tally.to_json() for name, tally in tallies.items()},
+        sensitivity=draft.quantization.sensitivity if draft.quantization else {},
+    )
+
+
+def opening(draft: Draft, recipe: Recipe) -> EngineOptions:
+    """Return the options with which the recipe's artefact is opened; acts on the draft's options only."""
+    for instruction in recipe:
+        act = getattr(instruction, Moment.ENGINE.method, None)
+        if act is not None:
+            act(draft, Tally())
+    return draft.engine_options
+
+
+def rebuild(draft: Draft, recipe: Recipe) -> nn.Module:
+    """Build the model of a recipe in code, up to FREEZE; for engines whose artefact needs the model's own source."""
+    walk(draft, recipe, Moment.FREEZE)
+    return draft.model
+
+
+def artefact_key(recipe: Recipe, origin: Mapping[str, Any]) -> str:
+    """Return the content hash under which a recipe's artefact is cached.
+
+    Covers what the artefact depends on: the origin (workload file and its local imports, data, weights, library
+    versions, host instruction set, seed), and for each instruction that acts up to LOWER its settings and its source.
+    Settings that matter only when the artefact is opened do not count.
+    """
+    parts = []
+    for instruction in recipe:
+        if any(moment <= Moment.LOWER for moment in instruction.moments()):
+            settings = {k: v for k, v in encode(instruction).items() if k not in instruction.opening}
+            source = hashlib.sha256(inspect.getsource(type(instruction)).encode()).hexdigest()
+            parts.append([instruction.name, settings, source])
+    text = json.dumps([parts, dict(origin)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
