@@ -1,0 +1,1 @@
+"""Finding, counting, replacing and folding modules of a draft's model. Needs torch; knows no instruction."""
