@@ -11,6 +11,9 @@ Seconds = float
 Bytes = int
 Ratio = float
 
+NOT_MEASURED = "not measured"
+"""What stands wherever a number is missing."""
+
 _DURATION = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -41,42 +44,95 @@ def parse_bytes(text: str) -> Bytes:
 
 
 def show_seconds(value: Seconds) -> str:
-    """Write a duration with a fitting unit and three significant digits: ``"1.42 ms"``, ``"3 m 20 s"``."""
+    """Write a duration with a fitting unit and three significant digits: ``"1.42 ms"``, ``"3 m 20 s"``, ``"1 h 05 m"``."""
     if not math.isfinite(value):
-        return "not measured"
-    if value >= 60:
+        return NOT_MEASURED
+    if value < 0:
+        return f"-{show_seconds(-value)}"
+    if value >= 3599.5:
+        hours, minutes = divmod(round(value / 60), 60)
+        return f"{hours} h {minutes:02d} m"
+    if value >= 59.95:
         minutes, seconds = divmod(round(value), 60)
         return f"{minutes} m {seconds:02d} s"
-    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
-        if value >= scale:
-            return f"{_digits(value / scale)} {unit}"
-    return f"{_digits(value / 1e-9)} ns"
+    return _scaled(value, ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))) if value else "0 s"
+
+
+def show_seconds_interval(low: Seconds, estimate: Seconds, high: Seconds) -> str:
+    """Write a duration with its interval in one unit: ``"1.42 ms [1.40, 1.45]"``."""
+    text = show_seconds(estimate)
+    number, _, unit = text.partition(" ")
+    scale = _DURATION.get(unit, 1e-6 if unit == "µs" else 1e-9)
+    if text == NOT_MEASURED or not math.isfinite(low + high) or estimate >= 59.95 or estimate <= 0:
+        return text
+    places = len(number.partition(".")[2])
+    return f"{text} [{low / scale:.{places}f}, {high / scale:.{places}f}]"
 
 
 def show_bytes(value: float) -> str:
     """Write a size in decimal units with three significant digits: ``"22.7 MB"``."""
-    for scale, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
-        if abs(value) >= scale:
-            return f"{_digits(value / scale)} {unit}"
-    return f"{int(value)} B"
+    if not math.isfinite(value):
+        return NOT_MEASURED
+    if abs(value) < 999.5:
+        return f"{round(value)} B"
+    sign = "-" if value < 0 else ""
+    return sign + _scaled(abs(value), ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")))
+
+
+def show_rate(value: float, unit: str) -> str:
+    """Write a rate with a decimal prefix and three significant digits: ``show_rate(1.7e11, "FLOP/s")`` is ``"170 GFLOP/s"``."""
+    if not math.isfinite(value):
+        return NOT_MEASURED
+    if abs(value) < 999.5:
+        return f"{_digits(value)} {unit}"
+    sign = "-" if value < 0 else ""
+    return sign + _scaled(abs(value), ((1e12, f"T{unit}"), (1e9, f"G{unit}"), (1e6, f"M{unit}"), (1e3, f"k{unit}")))
 
 
 def show_share(value: Ratio) -> str:
-    """Write a share of one as a percentage: ``0.1234`` becomes ``"12.3 %"``."""
-    return f"{100 * value:.1f} %"
+    """Write a share of one as a percentage: ``0.1234`` becomes ``"12.3 %"``; a share too small to show is ``"< 0.1 %"``."""
+    if not math.isfinite(value):
+        return NOT_MEASURED
+    return "< 0.1 %" if 0 < value < 5e-4 else f"{100 * value:.1f} %"
 
 
 def show_speedup(low: Ratio, estimate: Ratio, high: Ratio) -> str:
     """Write a speed-up with its interval, keeping only digits that the half-width supports.
 
-    A digit is kept when its unit is at least a third of the interval's half-width: ``×1.31 [1.27, 1.35]``.
+    The last digit printed is the first whose unit is at most a third of the half-width: ``×1.31 [1.27, 1.35]``. At least
+    one decimal below ×10, at most three, more only where a tiny ratio would read as zero.
     """
+    if any(math.isnan(value) for value in (low, estimate, high)):
+        return NOT_MEASURED
     half = (high - low) / 2
-    places = 2 if half <= 0 or not math.isfinite(half) else min(3, max(0, -math.floor(math.log10(half / 3)) - 1))
-    places = max(places, 1)
-    return f"×{estimate:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+    places = math.ceil(-math.log10(half / 3)) if 0 < half < math.inf else 2
+    places = max(places, 1 if estimate < 10 else 0)
+    places = min(places, max(3, 1 - _exponent(low)))
+    shown = ["∞" if math.isinf(value) else f"{value:.{places}f}" for value in (estimate, low, high)]
+    return f"×{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def show_number(value: float) -> str:
+    """Write a plain number with four significant digits, or whole if it is: ``"0.9123"``, ``"1500"``."""
+    if not math.isfinite(value):
+        return NOT_MEASURED
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
 
 
 def _digits(value: float) -> str:
-    places = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:.{places}f}"
+    """Three significant digits; rounding up to the next power of ten does not add a fourth."""
+    rounded = float(f"{value:.2e}")
+    return f"{rounded:.{max(0, 2 - _exponent(rounded))}f}"
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    """Write a positive number in the largest unit in which its three digits are at least 1; the last unit takes the rest."""
+    for scale, unit in units[:-1]:
+        if float(f"{value / scale:.2e}") >= 1:
+            return f"{_digits(value / scale)} {unit}"
+    scale, unit = units[-1]
+    return f"{_digits(value / scale)} {unit}"
