@@ -1,0 +1,170 @@
+"""A workload's data on disk, so that every process of every trial reads the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from strop.contract.draft import Draft, Facts
+from strop.contract.examples import digest, read_examples, write_examples
+from strop.contract.pytree import flatten, map_leaves
+from strop.contract.signature import Signature, as_call, infer_inputs, infer_signature
+from strop.contract.workload import Workload
+from strop.errors import WorkloadError
+from strop.ledger.files import read_json, write_json
+from strop.surgery.facts import read_facts
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """Where the data of a workload lies.
+
+    ::
+
+        points/0.safetensors …    example inputs per operating point
+        splits/<name>.safetensors evaluation, calibration and training inputs
+        materials.json            point names, signature, facts, digests
+    """
+
+    folder: Path
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """Point names, signature, facts and digests."""
+        value: dict[str, Any] = read_json(self.folder / "materials.json")
+        return value
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Names of the operating points."""
+        return tuple(self.index["points"])
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the original model."""
+        return Signature.from_json(self.index["signature"])
+
+    @property
+    def facts(self) -> Facts:
+        """What is known about the model."""
+        return Facts(**self.index["facts"])
+
+    def point_file(self, point: str) -> Path:
+        """Return the file with a point's example inputs."""
+        return self.folder / "points" / f"{self.points.index(point)}.safetensors"
+
+    def split_file(self, split: str) -> Path:
+        """Return the file with a split's inputs."""
+        return self.folder / "splits" / f"{split}.safetensors"
+
+    def draft(self, workload: Workload, model: torch.nn.Module, seed: int) -> Draft:
+        """Return a fresh draft for one trial."""
+        examples = [example for point in self.points for example in read_examples(self.point_file(point))]
+        return Draft(
+            model=model,
+            workload=workload,
+            facts=self.facts,
+            seed=seed,
+            signature=self.signature,
+            examples=[map_leaves(torch.from_numpy, example) for example in sorted(examples, key=_elements, reverse=True)],
+        )
+
+
+def materialise(workload: Workload, folder: Path, *, seed: int) -> Materials:
+    """Build the original model once, read its signature and facts, and write the workload's data.
+
+    Raises:
+        WorkloadError: the model cannot be built or called, its answers hold no tensors, inputs do not fit, or
+            calibration or training data overlap the evaluation data.
+    """
+    _refuse_overlap(workload)
+    model = build_model(workload, seed)
+    probes = _probes(workload)
+    probed = infer_signature([example for _, example in probes], [_answer(model, example, point) for point, example in probes])
+    everything = [e for inputs in workload.inputs.values() for e in inputs] + [e for s in workload.splits.values() for e in s.inputs]
+    signature = replace(probed, inputs=infer_inputs(everything))
+    for number, inputs in enumerate(workload.inputs.values()):
+        write_examples(folder / "points" / f"{number}.safetensors", list(inputs))
+    for name, split in workload.splits.items():
+        write_examples(folder / "splits" / f"{name}.safetensors", list(split.inputs))
+    facts = read_facts(model, workload, signature)
+    write_json(
+        folder / "materials.json",
+        {
+            "points": list(workload.inputs),
+            "signature": signature.to_json(),
+            "facts": asdict(facts),
+            "data": data_digest(workload),
+        },
+    )
+    return Materials(folder)
+
+
+def build_model(workload: Workload, seed: int) -> torch.nn.Module:
+    """Build the workload's model under a fixed seed, in eval mode.
+
+    Raises:
+        WorkloadError: the user's code failed or gave something else.
+    """
+    torch.manual_seed(seed)
+    try:
+        model = workload.model()
+    except Exception as error:
+        raise WorkloadError(f"model() of the workload failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, torch.nn.Module):
+        raise WorkloadError(f"model() of the workload gave a {type(model).__name__}; a torch.nn.Module was expected.")
+    return model.eval()
+
+
+def data_digest(workload: Workload) -> str:
+    """Return one digest over all inputs of all points and splits."""
+    inputs: Mapping[str, Sequence[Any]] = {**workload.inputs, **{f"split {n}": s.inputs for n, s in workload.splits.items()}}
+    return digest({name: "".join(digest(_tree(e)) for e in examples) for name, examples in inputs.items()})
+
+
+def _probes(workload: Workload) -> list[tuple[str, Any]]:
+    """A few examples per point: the smallest and the largest, so that varying dimensions are seen."""
+    probes = []
+    for point, inputs in workload.inputs.items():
+        ordered = sorted(inputs, key=_elements)
+        probes += [(point, example) for example in dict.fromkeys((0, len(ordered) - 1)) for example in [ordered[example]]]
+    return probes
+
+
+def _answer(model: torch.nn.Module, example: Any, point: str) -> Any:
+    args, kwargs = as_call(map_leaves(torch.as_tensor, example))
+    try:
+        with torch.inference_mode():
+            return model(*args, **kwargs)
+    except Exception as error:
+        raise WorkloadError(f"the model failed on an example input of {point!r}: {type(error).__name__}: {error}") from error
+
+
+def _refuse_overlap(workload: Workload) -> None:
+    seen: dict[str, tuple[str, int]] = {}
+    for name, split in workload.splits.items():
+        own: dict[str, int] = {}
+        for number, example in enumerate(split.inputs):
+            own.setdefault(digest(_tree(example)), number)
+        for mark, number in own.items():
+            if mark in seen:
+                other, where = seen[mark]
+                raise WorkloadError(
+                    f"input {number} of the {name} split is also input {where} of the {other} split; data that fits or "
+                    f"calibrates must be disjoint from data that judges. Remove it from one of them."
+                )
+        seen.update({mark: (name, number) for mark, number in own.items()})
+
+
+def _tree(example: Any) -> Any:
+    args, kwargs = as_call(example)
+    return [list(args), kwargs]
+
+
+def _elements(example: Any) -> int:
+    return sum(int(np.prod(leaf.shape)) for leaf in flatten(_tree(example))[0])

@@ -1,0 +1,49 @@
+"""The preparing process: ``python -m strop.trial.prepare TASK.json``. It writes an artefact and an outcome, then ends."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+from strop import catalogue
+from strop.ledger.files import read_json, write_json
+from strop.measure.host import read_host
+from strop.pipeline import Outcome, Preparation, prepare
+from strop.trial.materials import Materials, build_model
+from strop.trial.task import Task
+
+
+def run_task(task: Task) -> Preparation:
+    """Prepare one recipe in this process.
+
+    Exceptions of the back ends and of third-party instructions become ``failed to prepare``, because a trial that
+    fails is a result; the traceback stays in the process's log.
+    """
+    workload = task.reference.load()
+    draft = Materials(task.materials).draft(workload, build_model(workload, task.seed), task.seed)
+    recipe = catalogue.recipe_from_json(task.recipe)
+    try:
+        return prepare(draft, recipe, read_host(), task.folder / "artefact")
+    except MemoryError:
+        return Preparation(outcome=Outcome.FAILED, reason="memory exhausted while preparing", engine=draft.engine)
+    except Exception as error:
+        sys.excepthook(*sys.exc_info())
+        return Preparation(outcome=Outcome.FAILED, reason=f"{type(error).__name__}: {_first_line(error)}", engine=draft.engine)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the task named on the command line; exit code 0 whenever an outcome was written."""
+    warnings.simplefilter("ignore")  # back ends warn by the page; the log of a trial is for its failures
+    task = Task.from_json(read_json(Path(arguments[0])))
+    write_json(task.folder / "prepared.json", run_task(task).to_json())
+    return 0
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no message"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

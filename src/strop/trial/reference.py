@@ -1,0 +1,151 @@
+"""How any process gets at the user's workload: a file and a function, a model folder or hub id, or a live object."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from strop.contract.workload import InferenceWorkload, Workload
+from strop.errors import WorkloadError, did_you_mean
+from strop.trial.live import fetch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Where a workload comes from.
+
+    Attributes:
+        kind: ``"file"`` (``path.py`` or ``path.py:function``), ``"hf"`` (a model folder or hub id) or ``"live"``.
+        value: the path, the folder or id, or the address of the private pipe.
+        options: for ``"hf"``: task, data file and columns.
+    """
+
+    kind: str
+    value: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able form."""
+        return {"kind": self.kind, "value": self.value, "options": dict(self.options)}
+
+    @property
+    def replayable(self) -> bool:
+        """Whether another process, tomorrow, can rebuild the workload from this."""
+        return self.kind != "live"
+
+    def load(self) -> Workload:
+        """Build the workload in this process.
+
+        Raises:
+            WorkloadError: there is no such file, it does not hold a workload, or its own code failed.
+        """
+        if self.kind == "live":
+            workload = fetch(self.value)
+        elif self.kind == "hf":
+            from strop.trial.hub import hub_workload
+
+            workload = hub_workload(self.value, **self.options)
+        else:
+            workload = _load_file(self.value)
+        return workload
+
+    def digest(self) -> str:
+        """Return a digest of what the workload is made of: the file and its local imports, or the live object.
+
+        Call it after :meth:`load`, when the local imports are known.
+        """
+        if self.kind != "file":
+            return hashlib.sha256(f"{self.kind}:{self.value}:{sorted(self.options.items())}".encode()).hexdigest()
+        state = hashlib.sha256()
+        path = Path(self.value.partition(".py:")[0].removesuffix(".py") + ".py").resolve()
+        for source in [path, *_local_imports(path)]:
+            state.update(source.name.encode() + b"\0" + source.read_bytes())
+        return state.hexdigest()
+
+
+def parse_reference(text: str, **options: str) -> Reference:
+    """Read a workload argument: ``workload.py``, ``workload.py:function`` or ``hf:FOLDER-OR-ID``."""
+    if text.startswith("hf:"):
+        return Reference(kind="hf", value=text[3:], options={k: v for k, v in options.items() if v})
+    path, _, function = text.partition(".py:")
+    resolved = str(Path(path + ".py" if function else text).resolve())
+    return Reference(kind="file", value=f"{resolved}:{function}" if function else resolved)
+
+
+def _load_file(value: str) -> Workload:
+    path, _, function = value.partition(".py:")
+    file = Path(path + ".py" if function else value)
+    if not file.exists():
+        near = did_you_mean(file.name, [p.name for p in file.parent.glob("*.py")]) if file.parent.is_dir() else ""
+        raise WorkloadError(f"there is no workload file {file}.{near}")
+    if file.suffix != ".py":
+        raise WorkloadError(f"{file} is not a Python file; a workload is a .py file that holds a strop.InferenceWorkload.")
+    return _find_workload(_import(file), file, function)
+
+
+def _import(file: Path) -> ModuleType:
+    name = f"strop_workload_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise WorkloadError(f"{file} cannot be imported as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling by reference look the module up by name
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))  # so that a workload may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise WorkloadError(f"{file} failed while being imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _find_workload(module: ModuleType, file: Path, function: str) -> Workload:
+    if function:
+        if not hasattr(module, function):
+            public = [n for n in vars(module) if not n.startswith("_")]
+            raise WorkloadError(f"{file} has no {function!r}.{did_you_mean(function, public)}")
+        return _call(getattr(module, function), file, function)
+    if hasattr(module, "workload"):
+        return _call(module.workload, file, "workload")
+    found = [(n, v) for n, v in vars(module).items() if isinstance(v, InferenceWorkload)]
+    if len(found) == 1:
+        return found[0][1]
+    if not found:
+        raise WorkloadError(
+            f"{file} holds no workload; define a function workload() that returns a strop.InferenceWorkload, "
+            f"or name another one: {file.name}:FUNCTION."
+        )
+    raise WorkloadError(f"{file} holds {len(found)} workloads ({', '.join(n for n, _ in found)}); name one: {file.name}:NAME.")
+
+
+def _call(value: Any, file: Path, name: str) -> Workload:
+    if callable(value):
+        try:
+            value = value()
+        except WorkloadError:
+            raise
+        except Exception as error:
+            raise WorkloadError(f"{name}() in {file} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(value, InferenceWorkload):
+        raise WorkloadError(f"{name} in {file} gave a {type(value).__name__}; a strop.InferenceWorkload was expected.")
+    return value
+
+
+def _local_imports(file: Path) -> list[Path]:
+    """Source files below the workload's folder, or its parent, that are imported now."""
+    roots = (file.parent, file.parent.parent)
+    found = {
+        Path(module.__file__).resolve()
+        for module in list(sys.modules.values())
+        if getattr(module, "__file__", None) and str(module.__file__).endswith(".py")
+    }
+    return sorted(p for p in found if p != file and p.parent in roots and "site-packages" not in p.parts)

@@ -1,0 +1,109 @@
+"""What an arm's process runs: an opened artefact and the example inputs it is called with. Torch only if the engine needs it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strop import engines
+from strop.contract.draft import EngineOptions
+from strop.contract.engine import Engine, Program, Source
+from strop.contract.examples import read_examples, write_examples
+from strop.contract.pytree import flatten, map_leaves, to_numpy
+from strop.contract.signature import Call, Signature, as_call
+from strop.ledger.files import read_json
+
+
+class ProgramTarget:
+    """An opened artefact with its operating points; what ``strop.measure`` calls a target."""
+
+    def __init__(self, program: Program, inputs: Mapping[str, list[Call]], as_torch: bool) -> None:
+        self.points = {point: len(calls) for point, calls in inputs.items()}
+        self._program = program
+        self._inputs = inputs
+        self._as_torch = as_torch
+
+    def run(self, point: str, index: int) -> None:
+        """Answer one call."""
+        args, kwargs = self._inputs[point][index]
+        self._program(*args, **kwargs)
+
+    def digest(self, point: str, index: int) -> str:
+        """Return a digest of one answer's exact bytes."""
+        state = hashlib.sha256()
+        for leaf in self._leaves(point, index):
+            state.update(np.ascontiguousarray(leaf).tobytes())
+        return state.hexdigest()
+
+    def shapes(self, point: str, index: int) -> list[list[int]]:
+        """Return the shapes of one answer's arrays."""
+        return [list(leaf.shape) for leaf in self._leaves(point, index)]
+
+    def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
+        """Do something untimed: ``evaluate`` a file of inputs into a file of answers."""
+        if method != "evaluate":
+            raise ValueError(f"a program target has no method {method!r}")
+        start = time.monotonic()
+        calls = [_call(example, self._as_torch) for example in read_examples(Path(arguments["inputs"]))]
+        chosen = calls[: arguments["first"]] if arguments.get("first") else calls
+        answers = [map_leaves(to_numpy, self._program(*args, **kwargs)) for args, kwargs in chosen]
+        write_examples(Path(arguments["answers"]), answers)
+        return {"inputs": len(answers), "seconds": time.monotonic() - start}
+
+    def close(self) -> None:
+        """Give back what the program holds."""
+        self._program.close()
+
+    def _leaves(self, point: str, index: int) -> list[np.ndarray[Any, Any]]:
+        args, kwargs = self._inputs[point][index]
+        return [to_numpy(leaf) for leaf in flatten(self._program(*args, **kwargs))[0]]
+
+
+def open_target(arguments: Mapping[str, Any]) -> ProgramTarget:
+    """Open what a preparing process left.
+
+    Args:
+        arguments: ``engine``, ``artefact`` (folder), ``options`` (of opening), ``signature``, ``points`` (name → file), and
+            ``task`` (file), read only when the engine must rebuild the model from its source.
+    """
+    engine = engines.get(arguments["engine"])
+    options = EngineOptions(**arguments["options"])
+    signature = Signature.from_json(arguments["signature"])
+    program = engine.open(Path(arguments["artefact"]), signature, options, source(engine, Path(arguments["task"])))
+    inputs = {
+        point: [_call(example, engine.imports_torch) for example in read_examples(Path(file))]
+        for point, file in arguments["points"].items()
+    }
+    return ProgramTarget(program, inputs, engine.imports_torch)
+
+
+def source(engine: Engine, task_file: Path) -> Source | None:
+    """Return the way to rebuild a trial's model, for engines that need the model's own code."""
+    if not engine.needs_source:
+        return None
+
+    def build() -> Any:
+        from strop import catalogue
+        from strop.pipeline import rebuild
+        from strop.trial.materials import Materials, build_model
+        from strop.trial.task import Task
+
+        task = Task.from_json(read_json(task_file))
+        workload = task.reference.load()
+        draft = Materials(task.materials).draft(workload, build_model(workload, task.seed), task.seed)
+        return rebuild(draft, catalogue.recipe_from_json(task.recipe))
+
+    return build
+
+
+def _call(example: Any, as_torch: bool) -> Call:
+    if as_torch:
+        import torch
+
+        example = map_leaves(torch.from_numpy, example)
+    return as_call(example)

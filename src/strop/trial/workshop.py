@@ -1,0 +1,204 @@
+"""The parent's side of trials: start preparing processes, keep their artefacts, describe the arms that run them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from strop.contract.draft import Draft, EngineOptions
+from strop.contract.moment import Moment
+from strop.contract.recipe import Recipe
+from strop.ledger.cache import publish
+from strop.ledger.files import read_json, write_json
+from strop.measure.arm import ArmSpec
+from strop.measure.host import Host
+from strop.pipeline import Outcome, Preparation, artefact_key, opening
+from strop.trial.materials import Materials
+from strop.trial.reference import Reference
+from strop.trial.task import Task
+from strop.units import Bytes, Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A recipe whose preparing has ended, well or not.
+
+    Attributes:
+        recipe: what was prepared.
+        folder: ``artefact/``, ``prepared.json`` and ``task.json``.
+        preparation: the outcome.
+        options: how its artefact is opened.
+        seconds: what preparing cost; 0 when it came from the cache.
+    """
+
+    recipe: Recipe
+    folder: Path
+    preparation: Preparation
+    options: EngineOptions
+    seconds: Seconds
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is an artefact to run."""
+        return self.preparation.outcome is Outcome.PREPARED
+
+    @property
+    def artefact(self) -> Path:
+        """The folder the engine opens."""
+        return self.folder / "artefact"
+
+    @property
+    def size(self) -> Bytes:
+        """Bytes of the artefact on disk."""
+        return sum(path.stat().st_size for path in self.artefact.rglob("*") if path.is_file())
+
+
+class Workshop:
+    """Prepares recipes for one workload.
+
+    Args:
+        reference: where child processes find the workload.
+        materials: its data on disk.
+        host: the machine; its memory bounds each child.
+        cache: folder of artefacts by content hash.
+        origin: what artefacts depend on besides the recipe; part of the hash.
+        logs: folder for the output of the processes.
+        seed: of every random choice.
+    """
+
+    def __init__(
+        self, reference: Reference, materials: Materials, host: Host, cache: Path, origin: Mapping[str, Any], logs: Path, seed: int
+    ) -> None:
+        self._reference, self._materials, self._host = reference, materials, host
+        self._cache, self._origin, self._logs, self._seed = cache, origin, logs, seed
+        self._logs.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self, recipes: Sequence[Recipe], timeout: Seconds) -> list[Prepared]:
+        """Prepare recipes side by side, each in its own process under one fixed environment; nothing timed runs now.
+
+        Args:
+            recipes: what to prepare.
+            timeout: seconds for all of them; what is not ready then is stopped and counts as failed.
+        """
+        start = time.monotonic()
+        entries = [self._cache / artefact_key(recipe, self._origin) for recipe in recipes]
+        distinct = {entry: recipe for entry, recipe in zip(entries, recipes, strict=True)}
+        children = {entry: self._start(recipe, entry) for entry, recipe in distinct.items() if not _complete(entry)}
+        spent: dict[Path, Seconds] = {}
+        failed: dict[Path, Preparation] = {}
+        try:
+            for entry, child in children.items():
+                problem = _wait(child, start + timeout - time.monotonic(), timeout)
+                spent[entry] = time.monotonic() - start
+                folder = _unfinished(entry)
+                if problem is not None or not (folder / "prepared.json").exists():
+                    reason = problem or f"the process ended with {_how(child.returncode)}{self._last_words(entry)}"
+                    failed[entry] = Preparation(outcome=Outcome.FAILED, reason=reason)
+                else:
+                    publish(folder, entry)
+        finally:
+            for child in children.values():
+                _kill(child)
+        return [self._prepared(r, e, spent.get(e, 0.0), failed.get(e)) for r, e in zip(recipes, entries, strict=True)]
+
+    def arm(self, prepared: Prepared, name: str, *, environment: Mapping[str, str] | None = None) -> ArmSpec:
+        """Describe the process that opens and runs an artefact."""
+        launch = {key: value for i in prepared.recipe for key, value in i.launch(self._host).environment.items()}
+        return ArmSpec(
+            name=name,
+            target="strop.trial.target:open_target",
+            arguments={
+                "engine": prepared.preparation.engine,
+                "artefact": str(prepared.artefact),
+                "options": asdict(prepared.options),
+                "signature": self._materials.signature.to_json(),
+                "points": {point: str(self._materials.point_file(point)) for point in self._materials.points},
+                "task": str(prepared.folder / "task.json"),
+            },
+            environment={**launch, **(environment or {})},
+        )
+
+    def _start(self, recipe: Recipe, entry: Path) -> subprocess.Popen[bytes]:
+        folder = _unfinished(entry)
+        folder.mkdir(parents=True, exist_ok=True)
+        task = Task(
+            reference=self._reference, materials=self._materials.folder, recipe=recipe.to_json(), folder=folder, seed=self._seed
+        )
+        write_json(folder / "task.json", task.to_json())
+        limit = self._host.memory_bytes
+        with self._log(entry).open("wb") as log:
+            return subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", "strop.trial.prepare", str(folder / "task.json")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"},
+                preexec_fn=lambda: _limit_memory(limit),  # noqa: PLW1509 - the parent starts no thread that holds a lock here
+            )
+
+    def _prepared(self, recipe: Recipe, entry: Path, seconds: Seconds, failed: Preparation | None) -> Prepared:
+        preparation = failed or Preparation.from_json(read_json(entry / "prepared.json"))
+        return Prepared(recipe=recipe, folder=entry, preparation=preparation, options=self._options(recipe), seconds=seconds)
+
+    def _options(self, recipe: Recipe) -> EngineOptions:
+        """Engine options act on no model, so an empty one stands in."""
+        workload: Any = None
+        draft = Draft(
+            model=torch.nn.Identity(),
+            workload=workload,
+            facts=self._materials.facts,
+            seed=self._seed,
+            signature=self._materials.signature,
+        )
+        return opening(draft, recipe) if any(Moment.ENGINE in i.moments() for i in recipe) else EngineOptions()
+
+    def _log(self, entry: Path) -> Path:
+        return self._logs / f"prepare-{entry.name}.log"
+
+    def _last_words(self, entry: Path) -> str:
+        lines = [line for line in self._log(entry).read_text(errors="replace").splitlines() if line.strip()]
+        return f": {lines[-1][:300]}" if lines else ""
+
+
+def _unfinished(entry: Path) -> Path:
+    return entry.with_name(f".{entry.name}.{os.getpid()}")
+
+
+def _complete(entry: Path) -> bool:
+    return (entry / "prepared.json").exists()
+
+
+def _limit_memory(limit: Bytes) -> None:
+    """Runs in the child before exec: exhausting memory must end the trial, not the machine."""
+    if limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _wait(child: subprocess.Popen[bytes], left: Seconds, timeout: Seconds) -> str | None:
+    try:
+        child.wait(timeout=max(0.0, left))
+    except subprocess.TimeoutExpired:
+        _kill(child)
+        return f"preparing took more than {timeout:.0f} s and was stopped"
+    return None
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _how(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
