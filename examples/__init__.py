@@ -1,0 +1,1 @@
+"""Runnable workloads on real models and data."""
