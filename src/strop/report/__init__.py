@@ -1,24 +1,37 @@
 """What a run found, told to people: report.html, tables for the terminal, plots."""
 
-from strop.report.evidence import GUARDS, Claim, Ablation, QualityCheck, Footprint, ColdMark, ColdStart, Cost, Samples, Command
+from strop.report.evidence import (
+    GUARDS,
+    Ablation,
+    Claim,
+    ColdMark,
+    ColdStart,
+    Command,
+    Cost,
+    Footprint,
+    QualityCheck,
+    Samples,
+)
 from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import (
     STATUSES,
-    Subject,
     Budget,
-    Outcome,
-    Tail,
+    Diagnosis,
     Latency,
     Operator,
-    Suggestion,
-    Diagnosis,
-    RooflinePoint,
-    ParetoPoint,
+    Outcome,
     Pareto,
+    ParetoPoint,
+    RooflinePoint,
+    Subject,
+    Suggestion,
+    Tail,
     Trial,
 )
 
 __all__ = [
+    "GUARDS",
+    "STATUSES",
     "Ablation",
     "Budget",
     "Claim",
@@ -28,7 +41,6 @@ __all__ = [
     "Cost",
     "Diagnosis",
     "Footprint",
-    "GUARDS",
     "Latency",
     "Operator",
     "Outcome",
@@ -37,7 +49,6 @@ __all__ = [
     "QualityCheck",
     "RooflinePoint",
     "RunReport",
-    "STATUSES",
     "Samples",
     "Subject",
     "Suggestion",

@@ -23,7 +23,8 @@ class Claim:
     def over_all(self) -> Comparison | None:
         """Return the comparison over all operating points; with a single point that point's own; else ``None``."""
         named = [c for c in self.comparisons if c.point == "all"]
-        return (named or (list(self.comparisons) if len(self.comparisons) == 1 else [None]))[0]
+        chosen = named or (self.comparisons if len(self.comparisons) == 1 else ())
+        return chosen[0] if chosen else None
 
     def per_point(self) -> tuple[Comparison, ...]:
         """Return the comparisons of single operating points."""

@@ -15,8 +15,28 @@ from strop.errors import LedgerError, MeasureError, did_you_mean
 from strop.measure.host import Host
 from strop.measure.result import Finding
 from strop.report.codec import decode, encode
-from strop.report.evidence import GUARDS, Ablation, Claim, ColdStart, Command, Cost, Footprint, QualityCheck, Samples
-from strop.report.parts import STATUSES, Budget, Diagnosis, Latency, Outcome, Pareto, RooflinePoint, Subject, Trial
+from strop.report.evidence import (
+    GUARDS,
+    Ablation,
+    Claim,
+    ColdStart,
+    Command,
+    Cost,
+    Footprint,
+    QualityCheck,
+    Samples,
+)
+from strop.report.parts import (
+    STATUSES,
+    Budget,
+    Diagnosis,
+    Latency,
+    Outcome,
+    Pareto,
+    RooflinePoint,
+    Subject,
+    Trial,
+)
 from strop.units import Seconds
 
 SCHEMA = 1
@@ -75,8 +95,8 @@ class RunReport:
     claims: tuple[Claim, ...] = ()
     ablation: tuple[Ablation, ...] = ()
     quality: tuple[QualityCheck, ...] = ()
-    footprint_before: Footprint = Footprint()
-    footprint_after: Footprint = Footprint()
+    footprint_before: Footprint = field(default_factory=Footprint)
+    footprint_after: Footprint = field(default_factory=Footprint)
     cold_start: ColdStart | None = None
     cost: Cost | None = None
     error_rate: str = ""
