@@ -7,6 +7,7 @@ StropError
 │   ├── MissingExtraError    an optional package is needed; the message carries the install command
 │   └── RunDirectoryError    the run directory is taken, locked or not a run
 ├── MeasureError             a measurement could not be taken
+│   ├── TargetError          the code being measured raised an error of its own
 │   ├── WorkerDiedError      an arm's process ended or was killed
 │   └── WorkerTimeoutError   an arm did not answer within its time limit
 ├── PrepareError             a moment or an engine failed while preparing an artefact
@@ -55,6 +56,21 @@ class RunDirectoryError(UsageError):
 
 class MeasureError(StropError):
     """A measurement could not be taken."""
+
+
+class TargetError(MeasureError):
+    """The code being measured raised; its process lives on.
+
+    Args:
+        message: which arm, doing what.
+        kind: name of the exception's class there.
+        detail: its own message.
+        trace: its traceback as text.
+    """
+
+    def __init__(self, message: str, kind: str, detail: str, trace: str) -> None:
+        self.kind, self.detail, self.trace = kind, detail, trace
+        super().__init__(f"{message}: {kind}: {detail}")
 
 
 class WorkerDiedError(MeasureError):

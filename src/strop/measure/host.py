@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from strop.measure.clock import usable_cpus
+from strop.units import Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +36,103 @@ class Host:
     memory_bytes: int = 0
     accelerators: tuple[str, ...] = ()
     roofs: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_host(*, accelerators: bool = False, root: Path = Path("/")) -> Host:
+    """Read what this machine has, without measuring anything.
+
+    Args:
+        accelerators: import torch and ask it for accelerators; otherwise none are listed.
+        root: of the file system that ``proc`` and ``sys`` are read from.
+    """
+    fields = cpu_fields(root)
+    caches = cache_sizes(root)
+    flags = fields.get("flags", fields.get("Features", ""))
+    return Host(
+        cpu=fields.get("model name") or platform.machine(),
+        cores=usable_cores(root),
+        isa=frozenset(flags.lower().split()),
+        l2_bytes=caches.get(2, 0),
+        l3_bytes=caches.get(3, caches.get(2, 0)),
+        memory_bytes=usable_memory(root),
+        accelerators=_accelerators() if accelerators else (),
+    )
+
+
+def cpu_fields(root: Path = Path("/")) -> dict[str, str]:
+    """Return the kernel's description of the first processor."""
+    text = system_text(root / "proc/cpuinfo").split("\n\n")[0]
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def cache_sizes(root: Path = Path("/")) -> dict[int, Bytes]:
+    """Return cache level → bytes of one cache of that level as the first processor sees it, instruction caches left out."""
+    sizes: dict[int, Bytes] = {}
+    for folder in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        size = system_text(folder / "size")
+        if system_text(folder / "type") != "Instruction" and size:
+            unit = {"K": 2**10, "M": 2**20, "G": 2**30}.get(size[-1], 1)
+            sizes[int(system_text(folder / "level"))] = int(size.rstrip("KMG")) * unit
+    return sizes
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return the cores this process may keep busy: its affinity, and the processor quota of its control groups, rounded up."""
+    quotas = []
+    for folder in control_groups("cpu", root):
+        limit, _, period = (system_text(folder / "cpu.max") or "max 1").partition(" ")
+        quotas.append(math.inf if limit == "max" else int(limit) / int(period))
+        old = system_text(folder / "cpu.cfs_quota_us")
+        quotas.append(int(old) / int(system_text(folder / "cpu.cfs_period_us")) if old and int(old) > 0 else math.inf)
+    quota = min(quotas, default=math.inf)
+    cores = len(usable_cpus())
+    return cores if quota == math.inf else max(1, min(cores, math.ceil(quota)))
+
+
+def usable_memory(root: Path = Path("/")) -> Bytes:
+    """Return bytes of memory this process may use: the machine's, and the limits of its control groups (both versions)."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for line in system_text(root / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            limits = [int(line.split()[1]) * 1024]
+    for folder in control_groups("memory", root):
+        found = [system_text(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
+        limits += [int(text) for text in found if text.isdigit()]
+    return min(limits)
+
+
+def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
+    """Return the folders of this process's control groups for ``controller``, innermost first, up to the root of each tree.
+
+    Limits of every level hold, so all of them are listed; folders that cannot be seen from here are left out.
+    """
+    folders: list[Path] = []
+    for line in system_text(root / "proc/self/cgroup").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            tops = [root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified"]
+        elif controller in controllers.split(","):
+            tops = [root / "sys/fs/cgroup" / name for name in {controller, controllers}]
+        else:
+            continue
+        for top in tops:
+            inner = top / path.lstrip("/")
+            folders += [place for place in (inner, *inner.parents) if place.is_relative_to(top) and place.is_dir()]
+    return folders
+
+
+def _accelerators() -> tuple[str, ...]:
+    import torch
+
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return tuple(names)
+
+
+def system_text(path: Path) -> str:
+    """Return a small system file without its final newline, ``""`` where this system does not have it."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
