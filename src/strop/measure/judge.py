@@ -165,7 +165,7 @@ def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str
             )
             verdict = Verdict.UNDECIDED
         if len(numbers) > wanted:
-            findings.append(Finding("unplanned-rounds", f"{len(numbers) - wanted} rounds beyond the plan were left out", ""))
+            findings.append(_finding("unplanned-rounds", f"{len(numbers) - wanted} rounds beyond the plan were left out", ""))
         result[point] = _confirmed(point, verdict, statistics, sum(map(len, kept)), plan, tuple(findings))
     return result
 
@@ -204,12 +204,12 @@ def _host_findings(pairs: Sequence[Pair], y: FloatArray) -> list[Finding]:
     voids = sum(pair.voided is not None for pair in pairs)
     if pairs and voids > VOID_LIMIT * len(pairs):
         message = f"{voids} of {len(pairs)} pairs were disturbed by other work on the machine"
-        found.append(Finding("noisy-host", message, "measure again when the machine is quieter"))
+        found.append(_finding("noisy-host", message, "measure again when the machine is quieter"))
     if blame := asymmetry(pairs):
-        found.append(Finding("void-asymmetry", blame, "no pair was voided, because one arm causes the disturbance itself"))
+        found.append(_finding("void-asymmetry", blame, "no pair was voided, because one arm causes the disturbance itself"))
     if len(y) and spread(y) > UNSTEADY:
         message = f"the log-ratios of single pairs spread by {100 * spread(y):.0f} %"
-        found.append(Finding("unsteady", message, "longer blocks or a quieter machine give a decision sooner"))
+        found.append(_finding("unsteady", message, "longer blocks or a quieter machine give a decision sooner"))
     return found
 
 
@@ -221,8 +221,12 @@ def _trend_findings(rounds: Sequence[FloatArray], plan: ConfirmPlan) -> list[Fin
 
 
 def _trend_finding(message: str, advice: str) -> Finding:
-    return Finding("trend", message, advice)
+    return _finding("trend", message, advice)
 
 
 def _voiding_finding(message: str) -> Finding:
-    return Finding("voiding-decides", message, "measure again when the machine is quieter")
+    return _finding("voiding-decides", message, "measure again when the machine is quieter")
+
+
+def _finding(code: str, message: str, advice: str) -> Finding:
+    return Finding(code=code, message=message, advice=advice)

@@ -1,0 +1,139 @@
+"""The guard for whole-set metrics (F1, BLEU, mAP, perplexity …): a paired bootstrap over examples or sources.
+
+Both arms are resampled together. Bounds are bias-corrected and accelerated (Efron, "Better bootstrap confidence
+intervals", 1987), the acceleration from a jackknife over at most 200 groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from strop.errors import MeasureError
+from strop.measure.quality import QualityResult, build_result
+from strop.measure.ratios import FloatArray
+from strop.measure.result import Finding
+
+Indices = NDArray[np.int64]
+PairedMetric = Callable[[Indices], tuple[float, float]]
+"""``metric(indices) -> (baseline, candidate)``: the metric of both arms on these examples, repeats included."""
+
+JACKKNIFE_GROUPS = 200
+SMALL_SAMPLE = 50
+
+
+def judge_corpus(
+    values: PairedMetric,
+    n: int,
+    *,
+    margin: float,
+    metric: str,
+    higher_is_better: bool = True,
+    alpha: float = 0.05,
+    clusters: Sequence[object] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> QualityResult:
+    """Judge a metric that has one value for a whole evaluation set.
+
+    Args:
+        values: the metric of both arms on the examples with these indices.
+        n: examples.
+        margin: largest loss allowed, positive, in the metric's own unit.
+        metric: name shown in reports.
+        higher_is_better: direction.
+        alpha: one-sided error probability.
+        clusters: the source of each example, where several share one; sources are then resampled whole.
+        resamples: bootstrap samples.
+        seed: of the resampling.
+
+    Raises:
+        MeasureError: the metric gave something that is not a finite number, or there are fewer than two independent units.
+    """
+    units = _units(clusters, n, metric)
+    sign = 1.0 if higher_is_better else -1.0
+    if not (math.isfinite(margin) and margin >= 0):
+        raise MeasureError(f"quality {metric!r}: the margin must be 0 or more; got {margin!r}")
+
+    def both(chosen: Sequence[Indices]) -> tuple[float, float]:
+        pair = values(np.concatenate(chosen))
+        if not all(math.isfinite(value) for value in pair):
+            raise MeasureError(
+                f"quality {metric!r} gave baseline {pair[0]!r} and candidate {pair[1]!r}; finite numbers are needed"
+            )
+        return float(pair[0]), float(pair[1])
+
+    def gain(chosen: Sequence[Indices]) -> float:
+        first, second = both(chosen)
+        return sign * (second - first)
+
+    baseline, candidate = both(units)
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(0, len(units), size=(resamples, len(units)))
+    samples = np.sort([gain([units[place] for place in row]) for row in draws])
+    bounds = _bca(samples, sign * (candidate - baseline), _jackknife(units, gain), alpha)
+    findings: tuple[Finding, ...] = ()
+    if len(units) < SMALL_SAMPLE:
+        message = f"{len(units)} independent examples make a rough bootstrap"
+        findings = (Finding(code="small-evaluation", message=message, advice=f"give {SMALL_SAMPLE} or more"),)
+    return build_result(
+        metric,
+        baseline,
+        candidate,
+        bounds,
+        margin=margin,
+        alpha=alpha,
+        higher_is_better=higher_is_better,
+        n=n,
+        clusters=len(units),
+        test=f"paired bootstrap, BCa, {resamples} resamples",
+        needed_n=_needed(samples, n, margin, alpha),
+        findings=findings,
+    )
+
+
+def _units(clusters: Sequence[object] | None, n: int, metric: str) -> list[Indices]:
+    if clusters is not None and len(clusters) != n:
+        raise MeasureError(f"quality {metric!r}: {len(clusters)} sources were named for {n} examples")
+    names = list(range(n)) if clusters is None else list(clusters)
+    members: dict[object, list[int]] = {}
+    for place, name in enumerate(names):
+        members.setdefault(name, []).append(place)
+    if len(members) < 2:
+        raise MeasureError(f"quality {metric!r}: a bootstrap needs two independent examples or more; got {len(members)}")
+    return [np.array(places, dtype=np.int64) for places in members.values()]
+
+
+def _jackknife(units: Sequence[Indices], gain: Callable[[Sequence[Indices]], float]) -> FloatArray:
+    groups = np.array_split(np.arange(len(units)), min(len(units), JACKKNIFE_GROUPS))
+    values = []
+    for group in groups:
+        left_out = set(group.tolist())
+        values.append(gain([unit for place, unit in enumerate(units) if place not in left_out]))
+    return np.array(values, dtype=np.float64)
+
+
+def _bca(samples: FloatArray, estimate: float, left_out: FloatArray, alpha: float) -> tuple[float, float]:
+    """Return the bias-corrected, accelerated one-sided bounds."""
+    below = float(np.mean(samples < estimate) + np.mean(samples == estimate) / 2)
+    bias = float(special.ndtri(min(max(below, 1 / len(samples)), 1 - 1 / len(samples))))
+    away = left_out.mean() - left_out
+    spread = float((away**2).sum())
+    acceleration = float((away**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    ends = []
+    for tail in (alpha, 1 - alpha):
+        shifted = bias + float(special.ndtri(tail))
+        level = float(special.ndtr(bias + shifted / (1 - acceleration * shifted)))
+        ends.append(float(np.quantile(samples, min(max(level, 0.0), 1.0))))
+    return ends[0], ends[1]
+
+
+def _needed(samples: FloatArray, n: int, margin: float, alpha: float) -> int | None:
+    if margin <= 0:
+        return None
+    factor = float(special.ndtri(1 - alpha) + special.ndtri(0.8))
+    return math.ceil(n * (factor * float(samples.std()) / margin) ** 2)

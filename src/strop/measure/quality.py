@@ -1,0 +1,307 @@
+"""The quality guard: is the candidate no worse than the original by more than a margin? Paired, one-sided, able to say no.
+
+``HELD`` needs proof. A difference that could not be decided is ``UNPROVEN``, never "fine". Everything is computed on
+goodness (higher is better) and turned back into the metric's own unit and direction at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from strop.errors import MeasureError
+from strop.measure.proportions import needed_examples, rare_bounds, tango_bounds, upper_share
+from strop.measure.ratios import FloatArray
+from strop.measure.result import Finding, Interval
+
+RARE = 10
+"""Fewer differing examples than this are judged by exact bounds."""
+SMALL_SAMPLE = 20
+INTRACLASS_FLOOR = 0.1
+"""Likeness assumed between examples of one source where too few differ to estimate it."""
+
+
+class Guard(StrEnum):
+    """What the guard says."""
+
+    HELD = "held"
+    """The loss is proven to be within the margin."""
+    BROKEN = "worse quality"
+    """The loss is proven to exceed the margin."""
+    UNPROVEN = "unproven quality"
+    """The evaluation set is too small to decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityResult:
+    """What the guard found.
+
+    Attributes:
+        guard: the answer.
+        metric: name of the quality measure.
+        baseline: its value for the original model.
+        candidate: its value for the candidate.
+        margin: largest loss allowed, positive, in the metric's own unit.
+        difference: candidate less baseline in the metric's own unit; each end is a one-sided bound at ``1 - alpha``.
+        higher_is_better: direction of the metric.
+        n: examples.
+        clusters: independent sources among them (``n`` where examples are unrelated).
+        only_baseline: examples right by the baseline only, or ``None`` where outcomes are not right/wrong.
+        only_candidate: examples right by the candidate only, or ``None``.
+        test: name of the test used.
+        needed_n: examples that would decide at 80 % power if the arms were equally good, or ``None`` where unknown.
+        findings: doubts.
+    """
+
+    guard: Guard
+    metric: str
+    baseline: float
+    candidate: float
+    margin: float
+    difference: Interval
+    higher_is_better: bool
+    n: int
+    clusters: int
+    only_baseline: int | None = None
+    only_candidate: int | None = None
+    test: str = ""
+    needed_n: int | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able form; :meth:`from_json` inverts it."""
+        return {**asdict(self), "guard": self.guard.value}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> QualityResult:
+        """Rebuild a result from :meth:`to_json`."""
+        changed = {
+            "guard": Guard(row["guard"]),
+            "difference": Interval(**row["difference"]),
+            "findings": tuple(Finding(**finding) for finding in row["findings"]),
+        }
+        return cls(**{**row, **changed})
+
+
+def judge_scores(
+    baseline: FloatArray,
+    candidate: FloatArray,
+    *,
+    margin: float,
+    metric: str,
+    higher_is_better: bool = True,
+    alpha: float = 0.05,
+    clusters: Sequence[object] | None = None,
+    smallest: int = SMALL_SAMPLE,
+) -> QualityResult:
+    """Judge per-example scores of both arms on the same examples.
+
+    Scores that are all 0 or 1 are judged as proportions (Tango's score test; exact bounds when fewer than ten examples
+    differ), others by a one-sided paired t-test. With ``clusters`` the sources are the independent units.
+
+    Args:
+        baseline: scores of the original model, shape ``(n,)``.
+        candidate: scores of the candidate on the same examples.
+        margin: largest loss allowed, positive, in the metric's own unit.
+        metric: name shown in reports.
+        higher_is_better: direction.
+        alpha: one-sided error probability.
+        clusters: the source of each example, where several share one (crops of one picture, sentences of one text).
+        smallest: fewest independent units that scores other than 0/1 are judged by; 5 for whole training runs.
+
+    Raises:
+        MeasureError: lengths differ, nothing to judge, a score is not a finite number, or the margin is negative.
+    """
+    left, right = (np.asarray(scores, dtype=np.float64).ravel() for scores in (baseline, candidate))
+    _check(left, right, margin, metric)
+    sign = 1.0 if higher_is_better else -1.0
+    groups = _groups(clusters, len(left), metric)
+    binary = bool(np.isin(left, (0, 1)).all() and np.isin(right, (0, 1)).all())
+    difference = sign * (right - left)
+    judge = _judge_binary if binary else _judge_numbers
+    low, high, test, findings = judge(difference, groups, alpha, margin, smallest)
+    lost, won = int((difference < 0).sum()), int((difference > 0).sum())
+    share = (lost + won) / len(left)
+    if binary:
+        needed = needed_examples(share, margin, alpha) if margin > 0 else None
+    else:
+        needed = _needed_scores(difference, margin, alpha)
+    return build_result(
+        metric,
+        float(left.mean()),
+        float(right.mean()),
+        (low, high),
+        margin=margin,
+        alpha=alpha,
+        higher_is_better=higher_is_better,
+        n=len(left),
+        clusters=len(left) if groups is None else int(groups.max()) + 1,
+        only_baseline=lost if binary else None,
+        only_candidate=won if binary else None,
+        test=test,
+        needed_n=needed,
+        findings=findings,
+    )
+
+
+def judge_agreement(differing: int, n: int, *, margin: float, metric: str, alpha: float = 0.05) -> QualityResult:
+    """Judge by disagreement with the original alone, without labels.
+
+    Right answers lost cannot exceed answers changed, so a Clopper-Pearson upper bound of the share of changed answers
+    within the margin proves the guard: 0 changed of 299 gives 1 %, of 598 gives 0.5 %.
+
+    Raises:
+        MeasureError: counts that make no sense, or a negative margin.
+    """
+    if not 0 <= differing <= n or n == 0:
+        raise MeasureError(f"quality {metric!r}: {differing} differing answers of {n} make no sense")
+    same = np.ones(n)
+    changed = np.where(np.arange(n) < differing, 0.0, 1.0)
+    return judge_scores(same, changed, margin=margin, metric=metric, alpha=alpha)
+
+
+def label_free(differing: int, n: int, margin: float, alpha: float = 0.05) -> bool:
+    """Return whether the share of changed answers alone proves that no more than ``margin`` accuracy is lost."""
+    return n > 0 and upper_share(differing, n, alpha) <= margin
+
+
+def build_result(
+    metric: str,
+    baseline: float,
+    candidate: float,
+    bounds: tuple[float, float],
+    *,
+    margin: float,
+    alpha: float,
+    higher_is_better: bool,
+    n: int,
+    clusters: int,
+    test: str,
+    only_baseline: int | None = None,
+    only_candidate: int | None = None,
+    needed_n: int | None = None,
+    findings: tuple[Finding, ...] = (),
+) -> QualityResult:
+    """Turn one-sided bounds of the goodness difference into a result in the metric's own unit."""
+    low, high = bounds
+    guard = Guard.HELD if low > -margin or (low == -margin and margin > 0) else Guard.UNPROVEN
+    if high < -margin:
+        guard = Guard.BROKEN
+    if guard is Guard.UNPROVEN and needed_n is not None and needed_n > n:
+        message = f"{n} examples cannot decide a margin of {margin:g}; about {needed_n} are needed"
+        findings = (
+            *findings,
+            Finding(code="evaluation-too-small", message=message, advice=f"give {needed_n} evaluation examples"),
+        )
+    ends = (low, high) if higher_is_better else (-high, -low)
+    difference = Interval(low=ends[0], estimate=candidate - baseline, high=ends[1], confidence=1 - 2 * alpha)
+    return QualityResult(
+        guard=guard,
+        metric=metric,
+        baseline=baseline,
+        candidate=candidate,
+        margin=margin,
+        difference=difference,
+        higher_is_better=higher_is_better,
+        n=n,
+        clusters=clusters,
+        only_baseline=only_baseline,
+        only_candidate=only_candidate,
+        test=test,
+        needed_n=needed_n,
+        findings=findings,
+    )
+
+
+Bounds = tuple[float, float, str, tuple[Finding, ...]]
+
+
+def _judge_binary(difference: FloatArray, groups: NDArray[np.int64] | None, alpha: float, margin: float, smallest: int) -> Bounds:
+    n, b, c = len(difference), int((difference < 0).sum()), int((difference > 0).sum())
+    if groups is None:
+        if b + c < RARE:
+            return (*rare_bounds(b, c, n, alpha), "Clopper-Pearson bound of the answers lost", ())
+        return (*tango_bounds(b, c, n, alpha), "Tango score test", ())
+    differing = len(np.unique(groups[difference != 0]))
+    if differing >= RARE:
+        return (*_cluster_bounds(difference, groups, alpha), "t-test over sources", ())
+    effective = n / _design_effect(difference, groups)
+    message = f"{n} examples of {int(groups.max()) + 1} sources count as {effective:.0f} independent ones"
+    finding = Finding(code="related-examples", message=message, advice="more sources decide sooner than more examples of each")
+    bounds = rare_bounds(b * effective / n, c * effective / n, effective, alpha)
+    return (*bounds, "Clopper-Pearson bound at the effective sample size", (finding,))
+
+
+def _judge_numbers(
+    difference: FloatArray, groups: NDArray[np.int64] | None, alpha: float, margin: float, smallest: int
+) -> Bounds:
+    units = len(difference) if groups is None else int(groups.max()) + 1
+    if units < smallest:
+        message = f"{units} independent examples are too few for a t-test of scores"
+        finding = Finding(code="evaluation-too-small", message=message, advice=f"give {smallest} or more")
+        return -math.inf, math.inf, "none", (finding,)
+    if groups is None:
+        groups = np.arange(len(difference), dtype=np.int64)
+        return (*_cluster_bounds(difference, groups, alpha), "paired t-test", ())
+    return (*_cluster_bounds(difference, groups, alpha), "t-test over sources", ())
+
+
+def _cluster_bounds(difference: FloatArray, groups: NDArray[np.int64], alpha: float) -> tuple[float, float]:
+    """Return one-sided t-bounds of the mean difference, sources being the units (linearised ratio of sums to sizes)."""
+    sizes = np.bincount(groups).astype(np.float64)
+    count, mean = len(sizes), float(difference.mean())
+    residual = np.bincount(groups, weights=difference) - mean * sizes
+    error = math.sqrt(count / (count - 1) * float(residual @ residual)) / len(difference)
+    half = float(special.stdtrit(count - 1, 1 - alpha)) * error
+    return mean - half, mean + half
+
+
+def _design_effect(difference: FloatArray, groups: NDArray[np.int64]) -> float:
+    """Return by how much related examples shrink the sample: ``1 + (mean size - 1) * likeness`` (Kish)."""
+    sizes = np.bincount(groups).astype(np.float64)
+    count, n = len(sizes), len(difference)
+    size = float((sizes @ sizes) / n)
+    likeness = INTRACLASS_FLOOR
+    if count > 1 and n > count and float(difference.var()) > 0:
+        means = np.bincount(groups, weights=difference) / sizes
+        between = float(sizes @ (means - difference.mean()) ** 2) / (count - 1)
+        within = float(((difference - means[groups]) ** 2).sum()) / (n - count)
+        typical = (n - float(sizes @ sizes) / n) / (count - 1)
+        likeness = max(likeness, (between - within) / (between + (typical - 1) * within))
+    return 1 + (size - 1) * min(likeness, 1.0)
+
+
+def _needed_scores(difference: FloatArray, margin: float, alpha: float) -> int | None:
+    if margin <= 0 or len(difference) < 2:
+        return None
+    factor = float(special.ndtri(1 - alpha) + special.ndtri(0.8))
+    return math.ceil((factor * float(difference.std(ddof=1)) / margin) ** 2)
+
+
+def _groups(clusters: Sequence[object] | None, n: int, metric: str) -> NDArray[np.int64] | None:
+    if clusters is None:
+        return None
+    if len(clusters) != n:
+        raise MeasureError(f"quality {metric!r}: {len(clusters)} sources were named for {n} examples")
+    names = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
+    if len(names) < 2:
+        raise MeasureError(f"quality {metric!r}: all {n} examples come from one source; two or more are needed")
+    return None if len(names) == n else np.array([names[name] for name in clusters], dtype=np.int64)
+
+
+def _check(left: FloatArray, right: FloatArray, margin: float, metric: str) -> None:
+    if left.shape != right.shape or not left.size:
+        raise MeasureError(f"quality {metric!r}: {left.size} baseline and {right.size} candidate scores cannot be paired")
+    for arm, values in (("baseline", left), ("candidate", right)):
+        bad = int((~np.isfinite(values)).sum())
+        if bad:
+            raise MeasureError(f"quality {metric!r}: {bad} of {values.size} {arm} scores are not finite numbers")
+    if not (math.isfinite(margin) and margin >= 0):
+        raise MeasureError(f"quality {metric!r}: the margin must be 0 or more; got {margin!r}")
