@@ -1,0 +1,110 @@
+"""From a draft's model to a graph, once for all engines that lower graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from strop.contract.draft import Draft
+from strop.contract.pytree import flatten, unflatten
+from strop.contract.signature import Signature, as_call, call_leaves
+from strop.engines.calls import tensors_of
+from strop.errors import PrepareError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+
+def flat_model(model: nn.Module, signature: Signature, bfloat16: bool = False) -> nn.Module:
+    """Wrap a model so that it takes its tensors by position and gives one tuple, both in signature order.
+
+    Structured inputs and outputs of any class pass an exporter this way, and constants become part of the graph.
+
+    Args:
+        model: the model, in eval mode.
+        signature: its inputs and outputs.
+        bfloat16: run under CPU autocast, so that the conversions become part of the graph.
+    """
+    import torch
+
+    class FlatModel(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
+            args, kwargs = unflatten(signature.input_tree, leaves)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                outputs, _ = flatten(self.model(*args, **kwargs))
+            wanted = [spec.dtype for spec in signature.outputs]
+            return tuple(_restore(tensor, dtype) for tensor, dtype in zip(outputs, wanted, strict=True))
+
+    return FlatModel().eval()
+
+
+def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
+    """Export the draft's model with every varying dimension of its signature left free.
+
+    The program takes its tensors by position, in signature order, and returns a tuple of tensors.
+
+    Raises:
+        PrepareError: the model cannot be exported, or its code fixes a dimension that varies in the examples.
+    """
+    import torch
+
+    leaves = export_leaves(draft)
+    free = [{d: torch.export.Dim.AUTO for d, size in enumerate(s.shape) if size is None} for s in draft.signature.inputs]
+    model = flat_model(draft.model, draft.signature, bfloat16)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(model, tuple(leaves), dynamic_shapes={"leaves": tuple(free)}, strict=False)
+    except Exception as error:  # the exporter raises many kinds, all meaning the same to a trial
+        raise PrepareError(f"torch.export cannot capture {type(draft.model).__name__}: {_first_lines(error)}") from error
+    _check_free(program, draft.signature)
+    return program
+
+
+def export_leaves(draft: Draft) -> list[Tensor]:
+    """Return the arrays of one example whose varying dimensions are all at least 2, as exporters treat 0 and 1 as special.
+
+    The example with the largest smallest such dimension is taken; a dimension of 1 that remains is repeated.
+    """
+    signature = draft.signature
+    rows = [tensors_of(call_leaves(as_call(example), signature))[0] for example in draft.examples]
+    if not rows:
+        raise PrepareError("a draft without example inputs cannot be exported; give the workload at least one input.")
+    chosen = max(rows, key=lambda leaves: min(_varying(leaves, signature), default=0))
+    return [_at_least_two(leaf, spec.shape) for leaf, spec in zip(chosen, signature.inputs, strict=True)]
+
+
+def _varying(leaves: Sequence[Tensor], signature: Signature) -> list[int]:
+    pairs = zip(leaves, signature.inputs, strict=True)
+    return [size for leaf, spec in pairs for size, fixed in zip(leaf.shape, spec.shape, strict=True) if fixed is None]
+
+
+def _at_least_two(leaf: Tensor, shape: Sequence[int | None]) -> Tensor:
+    repeats = [2 if fixed is None and size == 1 else 1 for size, fixed in zip(leaf.shape, shape, strict=True)]
+    return leaf.repeat(repeats) if any(count > 1 for count in repeats) else leaf
+
+
+def _check_free(program: ExportedProgram, signature: Signature) -> None:
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    for name, spec in zip(program.graph_signature.user_inputs, signature.inputs, strict=True):
+        for dimension, (size, fixed) in enumerate(zip(values[name].shape, spec.shape, strict=True)):
+            if fixed is None and isinstance(size, int):
+                raise PrepareError(
+                    f"the model's code fixes dimension {dimension} of input {spec.name} at {size}, but the examples vary it. "
+                    f"Give examples of one size there, or write the model without reading that size as a number."
+                )
+
+
+def _restore(tensor: Tensor, dtype: str) -> Tensor:
+    import torch
+
+    wanted = getattr(torch, dtype)
+    return tensor.to(wanted) if tensor.is_floating_point() and tensor.dtype != wanted else tensor
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).strip().splitlines()[:3])

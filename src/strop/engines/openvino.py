@@ -1,0 +1,205 @@
+"""OpenVINO on CPU: float32 by default, bfloat16 and calibrated int8 as intents, shape buckets as an option of opening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+
+from strop.contract.draft import Draft, EngineOptions
+from strop.contract.engine import Engine, Program, Source
+from strop.contract.pytree import to_numpy
+from strop.contract.signature import Signature, as_call, call_leaves
+from strop.contract.ties import Trait
+from strop.engines.buckets import MAX_BUCKETS, BucketPlan, Padder, plan_buckets
+from strop.engines.calls import Array, installed, read_settings, require, write_settings
+from strop.engines.precision import decline_precision
+from strop.engines.quiet import import_openvino
+from strop.errors import ArtefactError, PrepareError, UsageError
+from strop.measure.host import Host
+
+if TYPE_CHECKING:
+    from openvino import CompiledModel, Model
+
+_MODEL = "model.xml"
+_PROBES = 12
+_HELD_SHAPES = 8
+_PADDING_TOLERANCE = 1e-4
+
+
+@final
+class OpenVinoEngine(Engine):
+    """Converts the exported graph directly (no ONNX between) and lets OpenVINO fuse, pick kernels and lay out memory.
+
+    OpenVINO would silently choose bfloat16 where the CPU has it. Here float32 is the default and bfloat16 an intent that
+    must be declared, so that a loss of precision is always somebody's decision.
+    """
+
+    name: ClassVar[str] = "openvino"
+    extra: ClassVar[str | None] = "openvino"
+    adds: ClassVar[frozenset[Trait]] = frozenset({Trait.ENGINE, Trait.STATIC_INT8_ENGINE, Trait.BF16_ENGINE})
+
+    def available(self) -> bool:
+        """Tell whether openvino is installed (and nncf, which int8 needs)."""
+        return installed("openvino", "nncf")
+
+    def decline(self, draft: Draft, host: Host) -> str | None:
+        """Decline dynamic int8, uncalibrated static int8, and bfloat16 that the host would have to emulate."""
+        quantization = draft.quantization
+        if quantization is not None and quantization.mode == "dynamic":
+            return "openvino runs calibrated int8 only; choose onnxruntime for ranges found on the fly"
+        if quantization is not None and not draft.workload.calibration.inputs:
+            return "static int8 needs calibration inputs, and the workload has none; give InferenceWorkload(calibration=…)"
+        return decline_precision(draft, host)
+
+    def lower(self, draft: Draft, folder: Path) -> None:
+        """Convert, verify padding, quantise, and write an OpenVINO IR with its settings."""
+        require(self)
+        openvino = import_openvino()
+        model = _convert(openvino, draft)
+        plan = _plan(openvino, model, draft)
+        if draft.quantization is not None:
+            from strop.engines.openvino_int8 import quantize
+
+            model = quantize(model, draft)
+        precision = "bf16" if draft.precision else "f32"
+        openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
+        write_settings(folder, {"precision": precision, "order": _order(model, draft.signature), "buckets": plan.to_json()})
+        if draft.precision is not None:
+            compiled = openvino.Core().compile_model(model, "CPU", _config(precision, EngineOptions()))
+            draft.precision.tally.add("operators in bfloat16", _count(compiled, "bf16"))
+
+    def open(self, folder: Path, signature: Signature, options: EngineOptions, source: Source | None = None) -> Program:
+        """Map the weights and compile; with buckets, each shape is compiled when it first comes."""
+        require(self)
+        settings = read_settings(folder)
+        plan = BucketPlan.from_json(settings["buckets"])
+        _check_buckets(options.buckets, plan)
+        openvino = import_openvino()
+        core = openvino.Core()
+        try:
+            model = core.read_model(folder / _MODEL)
+        except RuntimeError as error:
+            raise ArtefactError(f"{_MODEL} cannot be read ({_first_line(error)}). Prepare the artefact again.") from error
+        compile_model = partial(_compile, core, _config(settings["precision"], options))
+        from strop.engines.openvino_program import BucketStore, ExactShapes, OpenVinoProgram, PaddedShapes
+
+        order = settings["order"]
+
+        def padded(shapes: tuple[tuple[int, ...], ...]) -> PaddedShapes:
+            exact = model.clone()
+            exact.reshape({port: openvino.PartialShape(list(shapes[i])) for i, port in enumerate(order) if port is not None})
+            return PaddedShapes(compile_model(exact), order, shapes)
+
+        store = BucketStore(padded, Padder(plan, options.buckets), _HELD_SHAPES) if options.buckets else None
+        return OpenVinoProgram(signature, lambda: ExactShapes(compile_model(model), order, openvino.Tensor), store)
+
+
+def _convert(openvino: Any, draft: Draft) -> Model:
+    from strop.engines.export import export_program
+
+    program = export_program(draft)
+    try:
+        model = openvino.convert_model(program)
+    except Exception as error:  # conversion errors share no class
+        raise PrepareError(f"openvino cannot convert {type(draft.model).__name__}: {_first_line(error)}") from error
+    known = dict(zip(program.graph_signature.user_inputs, range(len(draft.signature.inputs)), strict=True))
+    for port in model.inputs:
+        leaf = next((known[name] for name in port.get_names() if name in known), None)
+        if leaf is None:
+            raise PrepareError(f"openvino added an input {sorted(port.get_names())} that the model does not have.")
+        port.get_tensor().set_names({f"input_{leaf}"})
+    for index, port in enumerate(model.outputs):
+        port.get_tensor().set_names({f"output_{index}"})
+    return model
+
+
+def _order(model: Model, signature: Signature) -> list[int | None]:
+    """Return for each leaf of a call the model's input it belongs to, or ``None`` when the model ignores it."""
+    ports = {name: index for index, port in enumerate(model.inputs) for name in port.get_names()}
+    return [ports.get(f"input_{leaf}") for leaf in range(len(signature.inputs))]
+
+
+def _plan(openvino: Any, model: Model, draft: Draft) -> BucketPlan:
+    """Plan buckets from the examples, and verify on some that padding leaves the float32 answers unchanged."""
+    from strop.engines.openvino_program import ExactShapes
+
+    calls = [[to_numpy(leaf) for leaf in call_leaves(as_call(e), draft.signature)] for e in draft.examples]
+    shapes = [tuple(a.shape for a in arrays) for arrays in calls]
+    probes = [calls[shapes.index(shape)] for shape in list(dict.fromkeys(shapes))[:: max(1, len(set(shapes)) // _PROBES)]]
+    order = _order(model, draft.signature)
+    runner = ExactShapes(_compile(openvino.Core(), _config("f32", EngineOptions()), model), order, openvino.Tensor)
+    answers = [runner.run([np.ascontiguousarray(a) for a in arrays]) for arrays in probes]
+    probed = [tuple(a.shape for a in arrays) for arrays in probes]
+    rest = [shape for shape in shapes if shape not in probed]
+    frequent = [*probed, *rest, *(shape for shape in shapes if shape in probed)]
+    plan = plan_buckets(
+        draft.signature.inputs, draft.signature.outputs, frequent, [tuple(a.shape for a in answer) for answer in answers]
+    )
+    return plan if plan.reason else _verified(plan, runner, probes, answers)
+
+
+def _verified(plan: BucketPlan, runner: Any, probes: Sequence[Sequence[Array]], answers: Sequence[Sequence[Array]]) -> BucketPlan:
+    padder = Padder(plan, 1)
+    for arrays, answer in zip(probes, answers, strict=True):
+        shapes = [a.shape for a in arrays]
+        padded = padder.fit(shapes)
+        if padded is None:
+            continue
+        filled = [np.pad(a, [(0, n - m) for n, m in zip(s, a.shape, strict=True)]) for a, s in zip(arrays, padded, strict=True)]
+        cuts = padder.cuts(shapes, len(answer))
+        worst = max(_departure(got[cut], want) for got, cut, want in zip(runner.run(filled), cuts, answer, strict=True))
+        if not worst <= _PADDING_TOLERANCE:
+            return BucketPlan(
+                reason=f"padding changes the answers (by {worst:.1e} of their largest value): the model does not mask what is padded"
+            )
+    return plan
+
+
+def _departure(got: Array, want: Array) -> float:
+    if want.size == 0:
+        return 0.0
+    got, want = got.astype(np.float64), want.astype(np.float64)
+    return float(np.abs(got - want).max() / max(float(np.abs(want).max()), 1e-12))
+
+
+def _check_buckets(count: int, plan: BucketPlan) -> None:
+    if not 0 <= count <= MAX_BUCKETS:
+        raise UsageError(f"buckets={count} was asked; 0 (exact shapes) to {MAX_BUCKETS} can be used.")
+    if count and plan.reason:
+        raise UsageError(f"buckets={count} cannot be used with this model: {plan.reason}. Use buckets=0.")
+
+
+def _config(precision: str, options: EngineOptions) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY" if options.streams == 1 else "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": str(options.streams),
+        "ENABLE_CPU_PINNING": options.pin,
+    }
+    if options.threads:
+        config["INFERENCE_NUM_THREADS"] = options.threads
+    return config | options.hints
+
+
+def _compile(core: Any, config: dict[str, Any], model: Model) -> CompiledModel:
+    try:
+        return core.compile_model(model, "CPU", config)
+    except RuntimeError as error:
+        raise UsageError(f"openvino refuses to open the model with {config}: {_first_line(error)}") from error
+
+
+def _count(compiled: CompiledModel, precision: str) -> int:
+    """Count executed operators of a precision, leaving out conversions and moves of data."""
+    ignored = {"Input", "Output", "Reorder", "Convert", "Const", "Constant", "Parameter", "Result"}
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    rows = [(str(i["layerType"].astype(str)), str(i["runtimePrecision"].astype(str))) for i in infos if "runtimePrecision" in i]
+    return sum(kind not in ignored and used == precision for kind, used in rows)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check"))]
+    return lines[-1] if lines else type(error).__name__

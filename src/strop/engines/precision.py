@@ -1,0 +1,59 @@
+"""What the host can run in low precision, and how many operators a model really runs in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strop.contract.draft import Draft
+from strop.contract.pytree import map_leaves
+from strop.contract.signature import as_call
+from strop.engines.calls import tensors_of
+from strop.measure.host import Host
+
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_PRODUCTS = frozenset(
+    f"aten::{name}"
+    for name in (
+        "mm addmm bmm baddbmm linear convolution mkldnn_convolution _convolution mkldnn_rnn_layer lstm "
+        "_scaled_dot_product_flash_attention_for_cpu scaled_dot_product_attention"
+    ).split()
+)
+
+
+def decline_precision(draft: Draft, host: Host) -> str | None:
+    """Say why the draft's low precision cannot run natively on the host's CPU, or return ``None``."""
+    if draft.precision is None:
+        return None
+    if draft.precision.dtype != "bfloat16":
+        return f"CPU engines compute in float32 and bfloat16, not {draft.precision.dtype}"
+    if not _BF16_FLAGS & host.isa:
+        return f"{host.cpu} has neither avx512_bf16 nor amx_bf16, so bfloat16 would be emulated"
+    return None
+
+
+def first_call(draft: Draft) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the first example input as a call with torch tensors."""
+    tree = map_leaves(lambda leaf: tensors_of([leaf])[0][0], list(as_call(draft.examples[0])))
+    return tuple(tree[0]), tree[1]
+
+
+def count_bfloat16_operators(draft: Draft) -> int:
+    """Run the draft's model once under CPU autocast and count the operators that compute on bfloat16 values.
+
+    Matrix products, convolutions, recurrent layers and attention count; a model in which autocast changes nothing counts zero.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counter(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func._schema.name in _PRODUCTS:
+                self.count += any(getattr(arg, "dtype", None) == torch.bfloat16 for arg in args)
+            return func(*args, **(kwargs or {}))
+
+    args, kwargs = first_call(draft)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), Counter() as counter:
+        draft.model(*args, **kwargs)
+    return counter.count

@@ -1,0 +1,38 @@
+"""Imports of packages that would otherwise report their use."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+_REPORTER = "openvino_telemetry"
+
+
+def import_openvino() -> ModuleType:
+    """Import ``openvino`` without its usage reporting.
+
+    OpenVINO and NNCF treat the package ``openvino_telemetry`` as optional: where it cannot be imported they use a stub
+    that does nothing. Marking it as absent in this process, before either is imported, therefore keeps them from writing
+    a client id into the home folder and from preparing any event; the user's own consent file is not touched.
+    A reporter that the calling program imported itself is left alone, as it is that program's decision.
+    """
+    sys.modules.setdefault(_REPORTER, None)  # type: ignore[arg-type]  # None marks a module as absent
+    import openvino
+
+    return openvino
+
+
+def import_nncf() -> ModuleType:
+    """Import ``nncf`` without its usage reporting; see :func:`import_openvino`."""
+    import_openvino()
+    import nncf
+
+    return nncf
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import ``onnxruntime`` with its telemetry events switched off (they exist in Windows builds only)."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
