@@ -74,3 +74,8 @@ def _kind(module: nn.Module) -> Literal["linear", "convolution", "recurrent"]:
     if isinstance(module, _ConvNd):
         return "convolution"
     return "recurrent" if isinstance(module, nn.RNNBase | nn.RNNCellBase) else "linear"
+
+
+def has(model: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Tell whether any module is of one of the kinds."""
+    return any(isinstance(module, kinds) for module in model.modules())

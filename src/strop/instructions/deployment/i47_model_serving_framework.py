@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 from strop.contract.card import Aim, Card, Fidelity
 from strop.contract.draft import Draft, Facts
@@ -58,6 +58,8 @@ class ModelServingFramework(Instruction):
         prior=2.5,
         aliases=("engine",),
     )
+
+    opening: ClassVar[frozenset[str]] = frozenset({"buckets", "streams"})
 
     engine: Annotated[Literal["openvino", "onnxruntime"], Choices("openvino", "onnxruntime")] = "openvino"
     buckets: Annotated[int, Choices(0, 4)] = 0

@@ -1,0 +1,122 @@
+"""Instruction 31: fold and fuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, final
+
+from strop.contract.card import Aim, Card, Fidelity
+from strop.contract.draft import Draft
+from strop.contract.instruction import Instruction
+from strop.contract.settings import Choices
+from strop.contract.tally import Tally
+from strop.contract.ties import Ties, Trait, ties
+from strop.errors import PrepareError
+from strop.measure.host import Host
+
+Rule = Literal["conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias"]
+ALL: tuple[Rule, ...] = ("conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias")
+FOLD: tuple[Rule, ...] = ("conv2d+bn",)
+TOLERANCE = 1e-3
+"""Largest departure after surgery, relative to the largest answer; rounding stays two orders of magnitude below."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class KernelFusion(Instruction):
+    """Fold batch norms into convolutions and compute product, bias and activation in one kernel.
+
+    What it does:
+        Watches the model answer some example inputs, finds layers whose answer goes to exactly one batch norm or
+        activation, folds the norm into the weights, and replaces layer and activation by one oneDNN call on prepacked
+        weights. ``conv2d+bn`` folds convolutions of one to three dimensions; a convolution that pads its input itself
+        ("SAME" as in TensorFlow) is understood. ``conv2d+bias`` and ``matmul+bias`` pack the layers that have no
+        activation behind them. The answers on those inputs are compared before and after; a departure beyond rounding
+        fails the preparation.
+
+    Why it helps:
+        Intermediate answers are not written to memory and read back, fewer kernels are launched, and oneDNN's blocked
+        products on packed weights are often faster than the product eager PyTorch chooses.
+
+    When it does not:
+        Engines and compilers fuse by themselves, so every rule but ``conv2d+bn`` excludes them. Models that spend their
+        time in attention or normalisation. Activations called as functions, not as modules, stay. Packed weights are
+        kept beside the plain ones and take their size in memory again.
+
+    Settings:
+        rules: which patterns to look for; only conv2d+bn may be combined with an engine (names).
+        threshold: smallest answer of a layer worth fusing (elements).
+
+    References:
+        Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, CVPR
+        2018, section 3.2 (folding).
+        oneDNN Developer Guide, chapter on post-ops.
+    """
+
+    card = Card(
+        aims=frozenset({Aim.LATENCY, Aim.THROUGHPUT}),
+        fidelity=Fidelity.ROUNDING,
+        enabler=True,
+        prior=1.4,
+        aliases=("cuda_kernel_fusion", "fusion"),
+    )
+
+    rules: Annotated[tuple[Rule, ...], Choices(ALL, FOLD)] = ALL
+    threshold: int = 1024
+
+    def __post_init__(self) -> None:
+        if not self.rules or self.threshold < 0:
+            raise ValueError(f"at least one rule and a threshold of 0 or more are needed, got {self.rules}, {self.threshold}")
+
+    def ties(self) -> Ties:
+        """Exclude engines and 16-bit precision unless only folding is asked: the fused kernels run eagerly in float32."""
+        return ties() if set(self.rules) == set(FOLD) else ties(excludes=(Trait.ENGINE, Trait.REDUCED_PRECISION))
+
+    def decline(self, draft: Draft, host: Host) -> str | None:
+        """Decline when no layer could match, or when this build of torch lacks the fused operators."""
+        from torch import nn
+        from torch.nn.modules.batchnorm import _BatchNorm
+
+        from strop.surgery import fused
+        from strop.surgery.modules import has
+
+        if set(self.rules) != set(FOLD) and not fused.available():
+            return "this build of torch has no oneDNN pointwise operators"
+        wanted: list[type[nn.Module]] = []
+        if any(rule.startswith("conv2d") for rule in self.rules):
+            wanted += [nn.Conv1d, nn.Conv2d, nn.Conv3d] if "conv2d+bn" in self.rules else [nn.Conv2d]
+        if {"linear+activation", "matmul+bias"} & set(self.rules):
+            wanted.append(nn.Linear)
+        if not has(draft.model, *wanted):
+            return f"the model has no {' or '.join(kind.__name__ for kind in wanted)} layer that {', '.join(self.rules)} could match"
+        if set(self.rules) == set(FOLD) and not has(draft.model, _BatchNorm):
+            return "the model has no batch norm to fold"
+        return None
+
+    def at_freeze(self, draft: Draft, tally: Tally) -> None:
+        """Fold, fuse, compare; count per rule."""
+        from torch import nn
+
+        from strop.surgery import flow, fold, fuse
+
+        examples = flow.few(draft.examples)
+        before = flow.answers(draft.model, examples)
+        if "conv2d+bn" in self.rules:
+            pairs = fold.foldable(draft.model, flow.watch(draft.model, examples))
+            tally.add("conv2d+bn", fold.fold(draft.model, pairs))
+        kinds: tuple[tuple[Rule, type[nn.Module]], ...] = (("conv2d+activation", nn.Conv2d), ("linear+activation", nn.Linear))
+        for rule, kind in kinds:
+            if rule in self.rules:
+                seen = flow.watch(draft.model, examples)
+                plan = fuse.plan_activations(draft.model, seen, kind, self.threshold)
+                tally.add(rule, fuse.fuse_activations(draft.model, seen, plan))
+        kinds = (("conv2d+bias", nn.Conv2d), ("matmul+bias", nn.Linear))
+        for rule, kind in kinds:
+            if rule in self.rules:
+                tally.add(rule, fuse.pack(draft.model, flow.watch(draft.model, examples), kind, self.threshold))
+        departure = flow.departure(before, flow.answers(draft.model, examples))
+        if not departure <= TOLERANCE:
+            raise PrepareError(
+                f"kernel_fusion changed the answers by {departure:.2g} of the largest, more than {TOLERANCE:g}: the model uses "
+                f"a layer in a way that cannot be seen. Leave the instruction out, or name fewer rules than {list(self.rules)}."
+            )

@@ -1,0 +1,68 @@
+"""Instruction 35: compile the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from strop.contract.card import Aim, Card, Fidelity
+from strop.contract.draft import Draft
+from strop.contract.instruction import Instruction
+from strop.contract.tally import Tally
+from strop.contract.ties import Ties, Trait
+
+ENGINE = "inductor"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class GraphCompile(Instruction):
+    """Compile the model with TorchInductor, weights frozen into the graph.
+
+    What it does:
+        Chooses the engine that traces the model into one graph and lets TorchInductor generate vectorised C++ for it.
+        Freezing treats weights as constants: they are folded, packed and laid out for the kernels that read them.
+
+    Why it helps:
+        Element-wise operators melt into loops over data that is still in cache, Python and dispatch vanish from the
+        calls, and packed weights suit the machine's product kernels. Convolutional models gain most.
+
+    When it does not:
+        Where products already dominate. Shapes that change from call to call need kernels for free sizes, which are
+        slower. The first answers wait for a C++ compiler, which must be installed where the model is opened.
+
+    Settings:
+        freezing: treat weights as constants; without it some models become many times slower (bool).
+
+    References:
+        Ansel et al., PyTorch 2: Faster Machine Learning Through Dynamic Python Bytecode Transformation and Graph
+        Compilation, ASPLOS 2024.
+    """
+
+    card = Card(
+        aims=frozenset({Aim.LATENCY, Aim.THROUGHPUT}),
+        fidelity=Fidelity.ROUNDING,
+        prior=1.3,
+        aliases=("torch_compile",),
+    )
+
+    opening: ClassVar[frozenset[str]] = frozenset({"freezing"})
+
+    freezing: bool = True
+
+    def ties(self) -> Ties:
+        """Add the engine's traits; exclude every other engine."""
+        from strop import engines
+
+        return Ties(adds=engines.get(ENGINE).adds, excludes=frozenset({Trait.ENGINE}))
+
+    def at_lower(self, draft: Draft, tally: Tally) -> None:
+        """Hand the model to the engine."""
+        if draft.engine != ENGINE:
+            tally.add("model compiled")
+        draft.engine = ENGINE
+
+    def at_engine(self, draft: Draft, tally: Tally) -> None:
+        """Set how the engine compiles."""
+        if not self.freezing:
+            draft.engine_options.hints["freezing"] = "off"

@@ -1,0 +1,32 @@
+"""What is known about a model before anything is tried."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from torch import nn
+
+from strop.contract.draft import Facts
+from strop.contract.pytree import flatten
+from strop.contract.signature import as_call
+from strop.contract.workload import Workload
+
+
+def read_facts(model: nn.Module, workload: Workload) -> Facts:
+    """Count parameters, bytes, modules and inputs. Reads shapes only; parameters shared by modules count once."""
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    shapes = {_shapes(example) for examples in workload.inputs.values() for example in examples}
+    return Facts(
+        parameters=sum(p.numel() for p in model.parameters()),
+        weight_bytes=sum(t.numel() * t.element_size() for t in tensors.values()),
+        modules=dict(Counter(type(m).__name__ for m in model.modules())),
+        points={name: len(examples) for name, examples in workload.inputs.items()},
+        splits={name: len(split.inputs) for name, split in workload.splits.items()},
+        dynamic=len(shapes) > 1,
+    )
+
+
+def _shapes(example: object) -> tuple[tuple[int, ...], ...]:
+    args, kwargs = as_call(example)
+    leaves, _ = flatten([list(args), {key: kwargs[key] for key in sorted(kwargs)}])
+    return tuple(tuple(leaf.shape) for leaf in leaves)
