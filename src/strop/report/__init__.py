@@ -1,17 +1,6 @@
 """What a run found, told to people: report.html, tables for the terminal, plots."""
 
-from strop.report.evidence import (
-    GUARDS,
-    Ablation,
-    Claim,
-    ColdMark,
-    ColdStart,
-    Command,
-    Cost,
-    Footprint,
-    QualityCheck,
-    Samples,
-)
+from strop.report.evidence import GUARDS, Ablation, Claim, ColdMark, ColdStart, Command, Cost, Footprint, QualityCheck, Samples
 from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import (
     STATUSES,

@@ -15,28 +15,8 @@ from strop.errors import LedgerError, MeasureError, did_you_mean
 from strop.measure.host import Host
 from strop.measure.result import Finding
 from strop.report.codec import decode, encode
-from strop.report.evidence import (
-    GUARDS,
-    Ablation,
-    Claim,
-    ColdStart,
-    Command,
-    Cost,
-    Footprint,
-    QualityCheck,
-    Samples,
-)
-from strop.report.parts import (
-    STATUSES,
-    Budget,
-    Diagnosis,
-    Latency,
-    Outcome,
-    Pareto,
-    RooflinePoint,
-    Subject,
-    Trial,
-)
+from strop.report.evidence import GUARDS, Ablation, Claim, ColdStart, Command, Cost, Footprint, QualityCheck, Samples
+from strop.report.parts import STATUSES, Budget, Diagnosis, Latency, Outcome, Pareto, RooflinePoint, Subject, Trial
 from strop.units import Seconds
 
 SCHEMA = 1

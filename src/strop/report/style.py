@@ -26,9 +26,10 @@ h1{font:600 1.15rem/1.3 var(--sans);margin:1.6rem 0 .4rem;overflow-wrap:anywhere
 .figures .value{font:400 1.65rem/1.3 var(--serif)}
 .figures .value.missing{color:var(--faint);font-size:1.2rem;line-height:1.82}
 .figures .more{font-size:.85rem;color:var(--soft)}
-nav{font-size:.87rem;padding:1rem 0 0;color:var(--soft)}
-nav a{margin-right:1.1rem;white-space:nowrap}
 a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:.18em}
+nav{font-size:.87rem;padding:1rem 0 0;color:var(--soft)}
+nav a{margin-right:1.1rem;white-space:nowrap;text-decoration:none}
+nav a:hover{text-decoration:underline}
 section{padding-top:2.6rem}
 h2{font:600 1.3rem/1.3 var(--serif);margin:0 0 .7rem}
 h3{font:600 .95rem/1.4 var(--sans);margin:1.8rem 0 .3rem}
@@ -46,6 +47,9 @@ th:last-child,td:last-child{padding-right:0}
 thead th{color:var(--soft);font-size:.8rem;vertical-align:bottom;border-bottom-color:var(--faint);white-space:nowrap}
 tbody tr:last-child>*{border-bottom:0}
 .r{text-align:right}
+.r+:not(.r){padding-left:1.4rem}
+.slim{max-width:36rem}
+.half{max-width:48rem}
 .n{white-space:nowrap}
 .w{min-width:11rem;overflow-wrap:anywhere}
 .sub{display:block;color:var(--soft);font-size:.92em}
@@ -63,7 +67,7 @@ pre{background:var(--panel);border-left:2px solid var(--accent);padding:.8rem 1r
  align-items:center;margin:.4rem 0 0;max-width:40rem}
 .bars i{display:block;height:.62rem;background:var(--accent);opacity:.75;border-radius:1px;min-width:1px}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--rule);color:var(--soft);font-size:.85rem}
-.plot{display:block;width:100%;max-width:46rem;height:auto;min-width:34rem;font-family:var(--sans)}
+.plot{display:block;width:100%;height:auto;min-width:40rem;font-family:var(--sans)}
 .plot .t{font-size:12px;fill:var(--ink);font-variant-numeric:tabular-nums}
 .plot .dim{fill:var(--soft)}
 .plot .strong{font-weight:600}

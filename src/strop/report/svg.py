@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -27,14 +28,7 @@ def _value(value: object) -> str:
 
 def text(x: float, y: float, content: str, *, class_: str = "t", anchor: str = "start") -> str:
     """Write a line of escaped text at its base line."""
-    return tag(
-        "text",
-        escape(content),
-        x=float(x),
-        y=float(y),
-        class_=class_,
-        text_anchor=anchor,
-    )
+    return tag("text", escape(content), x=float(x), y=float(y), class_=class_, text_anchor=anchor)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
@@ -46,34 +40,16 @@ def marker(x: float, y: float, shape: str, class_: str, tip: str, size: float = 
     """Write a ``"circle"``, ``"square"`` or ``"diamond"`` with a tool tip; shapes differ so that colour carries no meaning alone."""
     title = tag("title", escape(tip))
     if shape == "square":
-        return tag(
-            "rect",
-            title,
-            x=x - size,
-            y=y - size,
-            width=2 * size,
-            height=2 * size,
-            class_=class_,
-        )
+        return tag("rect", title, x=x - size, y=y - size, width=2 * size, height=2 * size, class_=class_)
     if shape == "diamond":
         s = size * 1.35
         return tag(
-            "path",
-            title,
-            d=f"M{x:.1f} {y - s:.1f}L{x + s:.1f} {y:.1f}L{x:.1f} {y + s:.1f}L{x - s:.1f} {y:.1f}Z",
-            class_=class_,
+            "path", title, d=f"M{x:.1f} {y - s:.1f}L{x + s:.1f} {y:.1f}L{x:.1f} {y + s:.1f}L{x - s:.1f} {y:.1f}Z", class_=class_
         )
     return tag("circle", title, cx=float(x), cy=float(y), r=size, class_=class_)
 
 
-def figure(
-    key: str,
-    title: str,
-    description: str,
-    width: float,
-    height: float,
-    parts: Iterable[str],
-) -> str:
+def figure(key: str, title: str, description: str, width: float, height: float, parts: Iterable[str]) -> str:
     """Write a whole drawing that a screen reader announces by ``title`` and explains by ``description``."""
     head = tag("title", escape(title), id=f"{key}-title") + tag("desc", escape(description), id=f"{key}-desc")
     return tag(
@@ -106,26 +82,13 @@ class Scale:
         return _log_ticks(self.low, self.high, most) if self.log else _even_ticks(self.low, self.high, most)
 
 
-def spanning(
-    values: Iterable[float],
-    start: float,
-    end: float,
-    *,
-    log: bool = False,
-    margin: float = 0.08,
-) -> Scale:
+def spanning(values: Iterable[float], start: float, end: float, *, log: bool = False, margin: float = 0.08) -> Scale:
     """Return a scale around ``values`` with some air; a single value gets room on both sides. Infinite values are left out."""
     finite = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
     if log:
         logs = [math.log(v) for v in finite] or [0.0]
         air = max(margin * (max(logs) - min(logs)), 0.02)
-        return Scale(
-            low=math.exp(min(logs) - air),
-            high=math.exp(max(logs) + air),
-            start=start,
-            end=end,
-            log=True,
-        )
+        return Scale(low=math.exp(min(logs) - air), high=math.exp(max(logs) + air), start=start, end=end, log=True)
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     air = margin * (high - low) or abs(high) * 0.1 or 1.0
     return Scale(low=low - air, high=high + air, start=start, end=end)
@@ -141,13 +104,7 @@ def _even_ticks(low: float, high: float, most: int) -> list[float]:
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in (
-        (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9),
-        (1, 2, 3, 5, 7),
-        (1, 2, 5),
-        (1, 3),
-        (1,),
-    ):
+    for digits in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         found = [d * 10.0**k for k in decades for d in digits if low <= d * 10.0**k <= high]
         if 2 <= len(found) <= most:
             return found
@@ -172,14 +129,22 @@ def x_axis(scale: Scale, y: float, top: float, label: str, show: Callable[[float
 
 def y_axis(scale: Scale, x: float, right: float, label: str, show: Callable[[float], str]) -> str:
     """Draw a vertical axis at ``x`` with faint lines to ``right``; its label stands above it."""
-    parts = [text(x - 8, min(scale.start, scale.end) - 12, label, class_="t dim")]
+    parts = [text(0, min(scale.start, scale.end) - 12, label, class_="t dim")]
     for tick in scale.ticks(6):
         y = scale(tick)
-        parts += [
-            line(x, y, right, y, "grid"),
-            text(x - 8, y + 4, show(tick), class_="t dim", anchor="end"),
-        ]
+        parts += [line(x, y, right, y, "grid"), text(x - 8, y + 4, show(tick), class_="t dim", anchor="end")]
     return "".join(parts)
+
+
+def plain(words: str) -> str:
+    """Shorten a tick: ``"2.00 ms"`` becomes ``"2 ms"``, ``"1.50 ms"`` becomes ``"1.5 ms"``."""
+    return re.sub(r"(\.\d*?)0+(?= |$)", r"\1", words).replace(". ", " ").rstrip(". ")
+
+
+def even(ticks: Sequence[float]) -> Callable[[float], str]:
+    """Return how to write ``ticks`` with one common number of decimals."""
+    places = min(8, max((len(f"{t:.8g}".partition(".")[2]) for t in ticks if "e" not in f"{t:.8g}"), default=0))
+    return lambda value: f"{value:.{places}f}" if abs(value) < 1e7 else f"{value:.3g}"
 
 
 class Labels:
@@ -189,9 +154,9 @@ class Labels:
         self._frame = (left, top, right, bottom)
         self._taken: list[tuple[float, float, float, float]] = []
 
-    def block(self, x: float, y: float, half: float = 6.0) -> None:
-        """Keep labels away from a point."""
-        self._taken.append((x - half, y - half, x + half, y + half))
+    def block(self, x: float, y: float, wide: float = 6.0, high: float = 6.0) -> None:
+        """Keep labels away from the box that reaches ``wide`` and ``high`` around a place."""
+        self._taken.append((x - wide, y - high, x + wide, y + high))
 
     def put(self, x: float, y: float, words: str, class_: str = "t") -> str:
         """Return the label as text near ``(x, y)``, or an empty string."""
@@ -208,7 +173,7 @@ class Labels:
             box = (left, y + dy - 11, left + wide, y + dy + 3)
             if self._free(box):
                 self._taken.append(box)
-                return text(x + dx, y + dy, words, class_=class_, anchor=anchor)
+                return text(x + dx, y + dy, words, class_=f"{class_} halo", anchor=anchor)
         return ""
 
     def _free(self, box: tuple[float, float, float, float]) -> bool:

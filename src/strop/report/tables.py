@@ -13,26 +13,8 @@ from strop.report.parts import Latency, Trial
 from strop.units import NOT_MEASURED, show_rate, show_seconds, show_share
 
 GOOD = frozenset({*words.WON, "held"})
-BAD = frozenset(
-    {
-        "slower",
-        "wrong",
-        "worse quality",
-        "failed to prepare",
-        "failed to run",
-        "invalid",
-        "broken",
-    }
-)
-MARKS = {
-    "kept": "●",
-    "held": "✓",
-    "broken": "✗",
-    "planned": "·",
-    "undecided": "?",
-    "unproven quality": "?",
-    "unproven": "?",
-}
+BAD = frozenset({"slower", "wrong", "worse quality", "failed to prepare", "failed to run", "invalid", "broken"})
+MARKS = {"kept": "●", "held": "✓", "broken": "✗", "planned": "·", "undecided": "?", "unproven quality": "?", "unproven": "?"}
 """A sign before a status word, so that its meaning never rests on colour."""
 
 
@@ -73,25 +55,11 @@ def verdicts(claim: Claim | None, title: str = "Result per operating point") -> 
     """One row per operating point of a confirmed claim, the row over all points last."""
     rows = []
     if claim is not None:
-        for c in (
-            *claim.per_point(),
-            *(c for c in claim.comparisons if c.point == "all"),
-        ):
+        for c in (*claim.per_point(), *(c for c in claim.comparisons if c.point == "all")):
             word = status("faster" if c.verdict is Verdict.FASTER else c.verdict.value)
-            ratio = Cell(
-                words.claimed(c),
-                "" if c.verdict not in (Verdict.UNDECIDED, Verdict.INVALID) else "muted",
-            )
+            ratio = Cell(words.claimed(c), "" if c.verdict not in (Verdict.UNDECIDED, Verdict.INVALID) else "muted")
             proof = f"{c.pairs} pairs, {c.rounds} fresh rounds"
-            rows.append(
-                (
-                    Cell(words.POINT_OF.get(c.point, c.point)),
-                    word,
-                    ratio,
-                    Cell(proof),
-                    Cell(f"{c.alpha:g}"),
-                )
-            )
+            rows.append((Cell(words.POINT_OF.get(c.point, c.point)), word, ratio, Cell(proof), Cell(f"{c.alpha:g}")))
     return Table(
         title=title,
         columns=("Operating point", "Verdict", "Speed-up [interval]", "Rests on", "α"),
@@ -194,14 +162,14 @@ def _other_points(trial: Trial) -> str:
     points = {p: i for p, i in trial.screen.items() if p != "all"}
     if not points or (len(trial.screen) == 1 and "all" not in trial.screen):
         return ", ".join(points)
-    return " · ".join(f"{p} ×{i.estimate:.2f}" for p, i in points.items())
+    return " · ".join(f"{p} ×{i.estimate:.2f}".replace(" ", "\u00a0") for p, i in points.items())
 
 
 def _tallies(trial: Trial) -> str:
     if not trial.tallies:
         return NOT_MEASURED
-    counts = [f"{count} {what}" for kinds in trial.tallies.values() for what, count in kinds.items() if count]
-    return ", ".join(counts) or "nothing"
+    counts = [f"{what}: {count}" for kinds in trial.tallies.values() for what, count in kinds.items() if count]
+    return "; ".join(counts) or "nothing"
 
 
 def ablation(report: RunReport) -> Table:
@@ -226,29 +194,15 @@ def quality(report: RunReport) -> Table:
     """Quality before and after, with the test behind the guard's word."""
     rows = []
     for q in report.quality:
-        difference = (
-            NOT_MEASURED
-            if q.difference is None
-            else f"{q.difference.estimate:+.4g} [{q.difference.low:+.4g}, {q.difference.high:+.4g}]"
-        )
+        difference = words.signed(q.difference)
         discord = NOT_MEASURED if q.discordance is None else show_share(q.discordance)
         count = NOT_MEASURED if q.examples is None else f"{q.examples} examples"
         sub = f"from {q.clusters} sources" if q.clusters is not None else ""
         guard = status(q.guard) if q.guard != NOT_MEASURED else measured(NOT_MEASURED)
-        why = " ".join(
-            x
-            for x in (
-                q.note,
-                f"about {q.needed} examples would decide" if q.needed is not None else "",
-            )
-            if x
-        )
+        why = " ".join(x for x in (q.note, f"about {q.needed} examples would decide" if q.needed is not None else "") if x)
         rows.append(
             (
-                Cell(
-                    q.metric,
-                    sub="higher is better" if q.higher_is_better else "lower is better",
-                ),
+                Cell(q.metric, sub="higher is better" if q.higher_is_better else "lower is better"),
                 measured(words.number(q.baseline)),
                 measured(words.number(q.result)),
                 measured(difference),
@@ -265,7 +219,7 @@ def quality(report: RunReport) -> Table:
             "Metric",
             "Original",
             "Result",
-            "Difference",
+            "Difference [interval]",
             "Allowed loss",
             "Guard",
             "Evaluated on",
@@ -273,7 +227,7 @@ def quality(report: RunReport) -> Table:
             "Test",
         ),
         rows=tuple(rows),
-        right=frozenset({"Original", "Result", "Difference", "Allowed loss", "Answers differ"}),
+        right=frozenset({"Original", "Result", "Difference [interval]", "Allowed loss", "Answers differ"}),
         note="Both arms answered the same held-out examples, which the search never saw.",
     )
 
@@ -282,12 +236,7 @@ def footprint(report: RunReport) -> Table:
     """Memory, size on disk and time to the first answer, for both arms."""
     before, after = report.footprint_before, report.footprint_after
     rows: list[tuple[Cell, ...]] = [
-        (
-            Cell(name),
-            measured(words.size(b)),
-            measured(words.size(a)),
-            measured(words.factor(b, a)),
-        )
+        (Cell(name), measured(words.size(b)), measured(words.size(a)), measured(words.factor(b, a)))
         for name, b, a in (
             ("Peak memory of the process", before.process_peak, after.process_peak),
             ("Peak memory of tensors", before.tensor_peak, after.tensor_peak),
@@ -298,21 +247,9 @@ def footprint(report: RunReport) -> Table:
     for mark in cold.marks if cold else ():
         name = f"Fresh process to {mark.name}"
         both = measured(words.factor(mark.baseline, mark.result).replace("smaller", "sooner").replace("larger", "later"))
-        rows.append(
-            (
-                Cell(name),
-                measured(words.seconds(mark.baseline)),
-                measured(words.seconds(mark.result)),
-                both,
-            )
-        )
+        rows.append((Cell(name), measured(words.seconds(mark.baseline)), measured(words.seconds(mark.result)), both))
     if cold is None:
-        rows.append(
-            (
-                Cell("Fresh process to first answer"),
-                *(measured(NOT_MEASURED) for _ in range(3)),
-            )
-        )
+        rows.append((Cell("Fresh process to first answer"), *(measured(NOT_MEASURED) for _ in range(3))))
     note = f"Fresh processes: {cold.starts} starts per arm, {cold.condition}." if cold else ""
     if cold and cold.speedup:
         note += f" First answer, paired: {words.speedup(cold.speedup)}."
@@ -334,32 +271,15 @@ def cost(report: RunReport) -> Table:
     else:
         rows.append((Cell("cost of optimising"), Cell(show_seconds(report.cost.seconds))))
         for point, calls in report.cost.break_even.items():
-            rows.append(
-                (
-                    Cell(f"earned back at {point}"),
-                    Cell("never" if calls is None else f"after {calls:,} calls"),
-                )
-            )
-    return Table(
-        title="Cost",
-        columns=("Step", "Time"),
-        rows=tuple(rows),
-        right=frozenset({"Time"}),
-        note=words.kept_by(report),
-    )
+            rows.append((Cell(f"earned back at {point}"), Cell("never" if calls is None else f"after {calls:,} calls")))
+    return Table(title="Cost", columns=("Step", "Time"), rows=tuple(rows), right=frozenset({"Time"}), note=words.kept_by(report))
 
 
 def trust(report: RunReport) -> Table:
     """The chance of a false claim, the instrument's own test, and doubts."""
     rows = [
-        (
-            Cell("Chance of a false “faster”"),
-            measured(report.error_rate or NOT_MEASURED),
-        ),
-        (
-            Cell("Self-test of the instrument"),
-            measured(report.self_test or NOT_MEASURED),
-        ),
+        (Cell("Chance of a false “faster”"), measured(report.error_rate or NOT_MEASURED)),
+        (Cell("Self-test of the instrument"), measured(report.self_test or NOT_MEASURED)),
     ]
     rows += [(Cell(f"Doubt: {f.code}"), Cell(f.message, sub=f.advice)) for f in report.findings]
     if not report.findings:
@@ -384,8 +304,4 @@ def environment(report: RunReport) -> Table:
     if not host.roofs:
         rows.append(("measured roofs", NOT_MEASURED))
     rows += list(report.environment.items())
-    return Table(
-        title="Environment",
-        columns=("", ""),
-        rows=tuple((Cell(a), measured(b)) for a, b in rows),
-    )
+    return Table(title="Environment", columns=("", ""), rows=tuple((Cell(a), measured(b)) for a, b in rows))

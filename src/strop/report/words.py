@@ -6,14 +6,7 @@ from strop.measure.result import Comparison, Interval, Verdict
 from strop.report.evidence import Claim, QualityCheck
 from strop.report.model import RunReport
 from strop.report.parts import Tail, Trial
-from strop.units import (
-    NOT_MEASURED,
-    show_bytes,
-    show_number,
-    show_seconds,
-    show_seconds_interval,
-    show_speedup,
-)
+from strop.units import NOT_MEASURED, show_bytes, show_number, show_seconds, show_seconds_interval, show_speedup
 
 WON = ("kept", "faster", "smaller", "better", "protected")
 """Statuses of trials that gave something."""
@@ -62,6 +55,14 @@ def seconds(value: float | None) -> str:
 def number(value: float | None) -> str:
     """Write a plain number, or "not measured"."""
     return NOT_MEASURED if value is None else show_number(value)
+
+
+def signed(interval: Interval | None) -> str:
+    """Write a difference with its interval and explicit signs, or "not measured"."""
+    if interval is None:
+        return NOT_MEASURED
+    low, middle, high = (f"{value:+.3g}".replace("-", "−") for value in (interval.low, interval.estimate, interval.high))
+    return f"{middle} [{low}, {high}]"
 
 
 def factor(before: float | None, after: float | None) -> str:

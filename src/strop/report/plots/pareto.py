@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from strop.report.parts import Pareto, ParetoPoint
-from strop.report.svg import (
-    Labels,
-    Scale,
-    figure,
-    line,
-    marker,
-    spanning,
-    tag,
-    text,
-    x_axis,
-    y_axis,
-)
+from strop.report.svg import Labels, Scale, even, figure, line, marker, plain, spanning, tag, text, x_axis, y_axis
 from strop.units import show_number, show_seconds
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 370.0, 64.0, 704.0, 34.0, 316.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 944.0, 390.0, 56.0, 928.0, 34.0, 340.0
 
 
 def draw(pareto: Pareto | None) -> str:
@@ -32,14 +21,8 @@ def draw(pareto: Pareto | None) -> str:
         y = Scale(low=y.low, high=y.high, start=TOP, end=BOTTOM)
     parts = [
         _forbidden(pareto, y),
-        x_axis(
-            x,
-            BOTTOM,
-            TOP,
-            f"median latency at {pareto.point} (faster to the left)",
-            show_seconds,
-        ),
-        y_axis(y, LEFT, RIGHT, pareto.metric, show_number),
+        x_axis(x, BOTTOM, TOP, f"median latency at {pareto.point} (faster to the left)", lambda v: plain(show_seconds(v))),
+        y_axis(y, LEFT, RIGHT, pareto.metric, even(y.ticks(6))),
         _front(pareto, x, y),
         _points(pareto, x, y),
     ]
@@ -71,21 +54,8 @@ def _forbidden(pareto: Pareto, y: Scale) -> str:
             patternUnits="userSpaceOnUse",
         ),
     )
-    area = tag(
-        "rect",
-        x=LEFT,
-        y=place,
-        width=RIGHT - LEFT,
-        height=max(0.0, BOTTOM - place),
-        fill="url(#pareto-hatch)",
-    )
-    words = text(
-        RIGHT - 6,
-        place - 6,
-        "quality budget: nothing below may be kept",
-        class_="t dim",
-        anchor="end",
-    )
+    area = tag("rect", x=LEFT, y=place, width=RIGHT - LEFT, height=max(0.0, BOTTOM - place), fill="url(#pareto-hatch)")
+    words = text(RIGHT - 6, place - 6, "quality budget: nothing below may be kept", class_="t dim halo", anchor="end")
     return pattern + area + line(LEFT, place, RIGHT, place, "limit") + words
 
 
@@ -100,33 +70,16 @@ def _front(pareto: Pareto, x: Scale, y: Scale) -> str:
 def _points(pareto: Pareto, x: Scale, y: Scale) -> str:
     labels = Labels(LEFT, TOP - 12, RIGHT, BOTTOM)
     if pareto.limit is not None:
-        labels.block(RIGHT - 130, y(pareto.limit) - 9, 130)
+        labels.block(RIGHT - 130, y(pareto.limit) - 9, 130, 8)
     drawn = []
     order = sorted(pareto.points, key=lambda p: (p.phase == "confirm", p.label == "result"))
     for p in order:
         labels.block(x(p.latency), y(p.quality))
         shape, look = _look(p)
         tip = f"{p.label}: {show_seconds(p.latency)}, {pareto.metric} {show_number(p.quality)} ({_phase(p)}{', ' + p.status if p.status else ''})"
-        drawn.append(
-            marker(
-                x(p.latency),
-                y(p.quality),
-                shape,
-                look,
-                tip,
-                6.0 if p.phase == "confirm" else 4.0,
-            )
-        )
+        drawn.append(marker(x(p.latency), y(p.quality), shape, look, tip, 6.0 if p.phase == "confirm" else 4.0))
     named = [p for p in reversed(order) if p.phase == "confirm"] + ([p for p in front(pareto) if p.phase != "confirm"])
-    texts = [
-        labels.put(
-            x(p.latency),
-            y(p.quality),
-            p.label,
-            "t" if p.phase == "confirm" else "t dim",
-        )
-        for p in named
-    ]
+    texts = [labels.put(x(p.latency), y(p.quality), p.label, "t" if p.phase == "confirm" else "t dim") for p in named]
     return "".join(drawn + texts)
 
 

@@ -8,20 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from strop.report.parts import RooflinePoint
-from strop.report.svg import (
-    Labels,
-    Scale,
-    figure,
-    marker,
-    spanning,
-    tag,
-    text,
-    x_axis,
-    y_axis,
-)
+from strop.report.svg import Labels, Scale, figure, marker, plain, spanning, tag, text, x_axis, y_axis
 from strop.units import show_number, show_rate
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 370.0, 64.0, 704.0, 34.0, 316.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 944.0, 400.0, 56.0, 928.0, 34.0, 350.0
 
 
 def draw(roofs: Mapping[str, float], points: Sequence[RooflinePoint]) -> str:
@@ -32,41 +22,18 @@ def draw(roofs: Mapping[str, float], points: Sequence[RooflinePoint]) -> str:
     if not flops or bandwidth <= 0 or not points:
         return ""
     ridges = [roof / bandwidth for roof in flops.values()]
-    x = spanning(
-        [*(p.intensity for p in points), min(ridges) / 8, max(ridges) * 6],
-        LEFT,
-        RIGHT,
-        log=True,
-        margin=0.02,
-    )
+    x = spanning([*(p.intensity for p in points), min(ridges) / 8, max(ridges) * 6], LEFT, RIGHT, log=True, margin=0.02)
     y = spanning(
-        [*(p.achieved for p in points), *flops.values(), min(ridges) / 8 * bandwidth],
-        BOTTOM,
-        TOP,
-        log=True,
-        margin=0.05,
+        [*(p.achieved for p in points), *flops.values(), min(ridges) / 8 * bandwidth], BOTTOM, TOP, log=True, margin=0.05
     )
     labels = Labels(LEFT, TOP - 14, RIGHT, BOTTOM)
     parts = [
         x_axis(x, BOTTOM, TOP, "arithmetic intensity (FLOP per byte)", show_number),
-        y_axis(
-            y,
-            LEFT,
-            RIGHT,
-            "FLOP/s",
-            lambda v: show_rate(v, "").strip().replace(".00", ""),
-        ),
+        y_axis(y, LEFT, RIGHT, "FLOP/s", lambda v: plain(show_rate(v, ""))),
         _roofs(flops, bandwidth, x, y, labels),
         _points(points, flops, bandwidth, x, y, labels),
     ]
-    return figure(
-        "roofline",
-        "Roofline",
-        _description(flops, bandwidth, points),
-        WIDTH,
-        HEIGHT,
-        parts,
-    )
+    return figure("roofline", "Roofline", _description(flops, bandwidth, points), WIDTH, HEIGHT, parts)
 
 
 def bound(flops: float, bandwidth: float, intensity: float) -> float:
@@ -83,29 +50,16 @@ def _roofs(flops: Mapping[str, float], bandwidth: float, x: Scale, y: Scale, lab
         path = f"M{x(start):.1f} {y(bandwidth * start):.1f}L{x(ridge):.1f} {y(corner):.1f}H{RIGHT:.1f}"
         parts.append(tag("path", d=path, class_="roof"))
         words = f"{name} {show_rate(roof, 'FLOP/s')}"
-        parts.append(text(RIGHT - 4, y(corner) - 6, words, class_="t dim", anchor="end"))
-        labels.block(RIGHT - 80, y(corner) - 8, 80)
+        parts.append(text(RIGHT - 4, y(corner) - 6, words, class_="t dim halo", anchor="end"))
+        labels.block(RIGHT - 75, y(corner) - 10, 75, 8)
     middle = (start * min(flops.values()) / bandwidth) ** 0.5
     words = f"memory {show_rate(bandwidth, 'B/s')}"
-    parts.append(
-        text(
-            x(middle) - 10,
-            y(bandwidth * middle) - 6,
-            words,
-            class_="t dim",
-            anchor="end",
-        )
-    )
+    parts.append(text(x(middle) - 10, y(bandwidth * middle) - 6, words, class_="t dim halo", anchor="end"))
     return "".join(parts)
 
 
 def _points(
-    points: Sequence[RooflinePoint],
-    flops: Mapping[str, float],
-    bandwidth: float,
-    x: Scale,
-    y: Scale,
-    labels: Labels,
+    points: Sequence[RooflinePoint], flops: Mapping[str, float], bandwidth: float, x: Scale, y: Scale, labels: Labels
 ) -> str:
     drawn, texts = [], []
     for p in points:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 from strop.measure.result import Comparison, Interval, Verdict
 from strop.report.evidence import Ablation, Claim
@@ -12,7 +13,7 @@ from strop.report.svg import LETTER, Scale, figure, line, spanning, tag, text, x
 from strop.report.words import speedup
 from strop.units import NOT_MEASURED
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 720.0, 210.0, 600.0, 22.0, 34.0
+WIDTH, LEFT, RIGHT, TOP, ROW = 944.0, 220.0, 770.0, 22.0, 34.0
 PROVEN = (Verdict.FASTER, Verdict.SLOWER, Verdict.NO_GAIN)
 
 
@@ -40,36 +41,17 @@ def draw(rows: Sequence[Ablation], gate: Claim | None) -> str:
         return ""
     bars = _bars(kept, total)
     ends = [
-        v
-        for b in bars
-        for v in (
-            b.start,
-            b.end,
-            *((b.start * b.whisker.low, b.start * b.whisker.high) if b.whisker else ()),
-        )
+        v for b in bars for v in (b.start, b.end, *((b.start * b.whisker.low, b.start * b.whisker.high) if b.whisker else ()))
     ]
     x = spanning([1.0, *ends], LEFT, RIGHT, log=True)
     bottom = TOP + ROW * len(bars)
     parts = [
-        x_axis(
-            x,
-            bottom,
-            TOP - 6,
-            "speed-up over the original (each bar multiplies)",
-            lambda v: f"×{v:g}",
-        ),
+        x_axis(x, bottom, TOP - 6, "speed-up over the original (each bar multiplies)", lambda v: f"×{v:g}"),
         line(x(1), TOP - 6, x(1), bottom, "one"),
     ]
     parts += [_row(bar, place, x) for place, bar in enumerate(bars)]
     description = "; ".join(f"{b.name}: {b.words}" for b in bars) + "."
-    return figure(
-        "waterfall",
-        "Contributions of the kept instructions",
-        description,
-        WIDTH,
-        bottom + 46,
-        parts,
-    )
+    return figure("waterfall", "Contributions of the kept instructions", description, WIDTH, bottom + 46, parts)
 
 
 def _bars(kept: Sequence[Ablation], total: Comparison | None) -> list[_Bar]:
@@ -86,16 +68,7 @@ def _bars(kept: Sequence[Ablation], total: Comparison | None) -> list[_Bar]:
         rest = whole / at
         if len(kept) > 1 and abs(math.log(rest)) > 0.005:
             bars.append(_Bar("overlap and interplay", at, whole, "rest", f"×{rest:.2f}"))
-        bars.append(
-            _Bar(
-                "together, confirmed",
-                1.0,
-                whole,
-                "total",
-                speedup(total.speedup),
-                total.speedup,
-            )
-        )
+        bars.append(_Bar("together, confirmed", 1.0, whole, "total", speedup(total.speedup), total.speedup))
     return bars
 
 
@@ -104,29 +77,12 @@ def _row(bar: _Bar, place: int, x: Scale) -> str:
     middle = top + ROW / 2
     most = int((LEFT - 20) / LETTER)
     name = bar.name if len(bar.name) <= most else bar.name[: most - 1] + "…"
-    parts = [
-        text(
-            LEFT - 12,
-            middle + 4,
-            name,
-            anchor="end",
-            class_="t strong" if bar.look == "total" else "t",
-        )
-    ]
+    parts = [text(0, middle + 4, name, class_="t strong" if bar.look == "total" else "t")]
     left, right = sorted((x(bar.start), x(bar.end)))
     if bar.look:
-        title = tag("title", "")
+        title = tag("title", escape(f"{bar.name}: {bar.words}"))
         parts.append(
-            tag(
-                "rect",
-                title,
-                x=left,
-                y=top + 8,
-                width=max(1.5, right - left),
-                height=ROW - 16,
-                rx=2,
-                class_=f"bar {bar.look}",
-            )
+            tag("rect", title, x=left, y=top + 8, width=max(1.5, right - left), height=ROW - 16, rx=2, class_=f"bar {bar.look}")
         )
     if bar.whisker:
         low, high = x(bar.start * bar.whisker.low), x(bar.start * bar.whisker.high)
@@ -137,12 +93,5 @@ def _row(bar: _Bar, place: int, x: Scale) -> str:
         right = max(right, high)
     if place:
         parts.append(line(x(bar.start), top - 8, x(bar.start), top + 8, "join"))
-    parts.append(
-        text(
-            right + 8,
-            middle + 4,
-            bar.words,
-            class_="t strong" if bar.look == "total" else "t dim",
-        )
-    )
+    parts.append(text(right + 8, middle + 4, bar.words, class_="t strong" if bar.look == "total" else "t dim"))
     return "".join(parts)
