@@ -46,7 +46,7 @@ class RoundStatistics:
     rounds: int
 
 
-def confirm_size(sigma: float, theta: float, delta: float) -> int:
+def confirm_size(sigma: float, theta: float, delta: float, calibrated: float = 0.0) -> int:
     """Return the number of pairs per round, ``clip(ceil((4 sigma / margin)^2), 8, 64)``.
 
     The margin is ``delta``, or, for a screened effect far beyond it, the distance ``|theta| - ln(1 + delta)`` from the
@@ -56,7 +56,10 @@ def confirm_size(sigma: float, theta: float, delta: float) -> int:
         sigma: spread of the pairs' log-ratios, from screening.
         theta: screened estimate of the log-ratio.
         delta: smallest worthwhile gain.
+        calibrated: spread of the baseline against itself. The larger of the two counts, because a screening that
+            stopped early stopped on pairs that happened to agree.
     """
+    sigma = max(sigma, calibrated)
     margin = max(delta, abs(theta) - math.log1p(delta))
     if margin <= 0:
         return LARGEST_ROUND

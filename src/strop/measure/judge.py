@@ -160,9 +160,8 @@ def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str
             findings.append(_voiding_finding(f"{verdict.value!r} is not what the pairs say with the voided ones put back"))
             verdict = Verdict.UNDECIDED
         if len(numbers) < wanted:
-            findings.append(
-                Finding("incomplete", f"{len(numbers)} of {plan.rounds} planned rounds were measured", "resume the run")
-            )
+            missing = f"{len(numbers)} of {plan.rounds} planned rounds were measured"
+            findings.append(_finding("incomplete", missing, "resume the run"))
             verdict = Verdict.UNDECIDED
         if len(numbers) > wanted:
             findings.append(_finding("unplanned-rounds", f"{len(numbers) - wanted} rounds beyond the plan were left out", ""))
