@@ -135,7 +135,8 @@ def sentiment() -> SentimentSplits:
     """Return the sentiment sentences, cleaned and split.
 
     Entries without a text or a class are dropped, surrounding space is stripped, and of equal texts the first is kept.
-    The order is that of the SHA-256 of the text, so the split depends on nothing but the sentences themselves.
+    The order is that of the SHA-256 of the case-folded text, so the split depends on nothing but the sentences themselves,
+    and sentences that differ only in case, which an uncased tokenizer makes equal, stay in one part.
 
     Raises:
         DataAbsentError: the archive could not be fetched.
@@ -147,7 +148,7 @@ def sentiment() -> SentimentSplits:
         text, label = (entry.get("text") or "").strip(), entry.get("class")
         if text and label in (0, 1):
             labels.setdefault(text, label)
-    ordered = sorted(labels, key=lambda text: hashlib.sha256(text.encode()).digest())
+    ordered = sorted(labels, key=lambda text: (hashlib.sha256(text.casefold().encode()).digest(), text))
     if len(ordered) < sum(SIZES.values()):
         raise DataAbsentError(f"{len(ordered)} sentences are left after cleaning; {sum(SIZES.values())} are needed.")
     rows = iter([Sentence(text, labels[text]) for text in ordered])

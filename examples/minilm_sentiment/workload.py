@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that any proc
 from examples.data import DataAbsentError, Sentence, cache_folder, sentiment
 
 WIDTH = 384
-RIDGE = 1.0
-"""Strength of the squared penalty on the head's weights (scikit-learn's ``1/C``); the intercept is free."""
+RIDGE = 20.0
+"""Strength of the squared penalty on the head's weights (scikit-learn's ``1/C``); chosen by 5-fold accuracy on the head part."""
 
 Example = dict[str, Tensor]
 """``input_ids`` and ``attention_mask``, both (batch, length) int64."""
@@ -74,7 +74,9 @@ def workload() -> strop.InferenceWorkload:
 def build() -> SentimentClassifier:
     """Load the encoder and the head; the head is fitted once and then read from the cache folder."""
     from transformers import AutoModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     encoder = AutoModel.from_pretrained(str(_folder()), attn_implementation="sdpa", dtype=torch.float32)
     model = SentimentClassifier(encoder, nn.Linear(WIDTH, 2)).eval()
     model.head.load_state_dict(_head(model))
