@@ -17,6 +17,9 @@ from strop.units import NOT_MEASURED, show_share
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Content security policy: the page may use its own inline style and nothing else."""
 
+SHOWN = 8
+"""Recipes listed under "not kept" before the reader is sent to the whole table."""
+
 
 def render_html(report: RunReport) -> str:
     """Return the whole page. Everything that came from outside is escaped; the same report gives the same bytes."""
@@ -118,16 +121,13 @@ def _result(report: RunReport) -> str:
 def _kept_and_not(report: RunReport) -> str:
     shares = {a.instruction: words.speedup(a.contribution) for a in report.ablation}
     kept = [f"<li>{escape(k)}<span>contribution {escape(shares.get(k, NOT_MEASURED))}</span></li>" for k in report.outcome.kept]
-    lost = words.losers(report.trials)
-    not_kept = [
-        f"<li>{escape(t.recipe)}<span>{escape(t.status)}{escape(': ' + t.reason if t.reason else '')}</span></li>"
-        for t in lost[:8]
-    ]
-    if len(lost) > 8:
-        not_kept.append(f'<li><a href="#trials">and {len(lost) - 8} more</a></li>')
+    lost = words.not_kept(report.trials)
+    left = [f"<li>{escape(recipe)}<span>{typeset(f'{status}: {reason}')}</span></li>" for recipe, status, reason in lost[:SHOWN]]
+    if len(lost) > SHOWN:
+        left.append(f'<li><a href="#trials">and {len(lost) - SHOWN} more</a></li>')
     return (
         f'<div class="pair"><div><h3>Kept</h3><ul>{"".join(kept) or "<li>nothing: the original stays as it is</li>"}</ul></div>'
-        f"<div><h3>Did not pay</h3><ul>{''.join(not_kept) or '<li>nothing else was tried</li>'}</ul></div></div>"
+        f"<div><h3>Not kept, and why</h3><ul>{''.join(left) or '<li>nothing else was tried</li>'}</ul></div></div>"
     )
 
 

@@ -29,11 +29,11 @@ def table(data: Table) -> str:
     """Draw a table with row and column headings; without rows, say so."""
     if not data.rows:
         return f'<p class="muted">{escape(data.title)}: {escape(data.empty)}</p>'
-    head, width = "", ""
+    head, width = "", "keys"
     if any(data.columns):
         cells = "".join(f'<th scope="col"{_class("r" if c in data.right else "")}>{escape(c)}</th>' for c in data.columns)
         head = f"<thead><tr>{cells}</tr></thead>"
-        width = {2: "slim", 4: "half"}.get(len(data.columns), "")
+        width = {2: "slim", 4: "half"}.get(len(data.columns), "") if data.right else ""
     rows = "".join(f"<tr>{''.join(_cell(data, n, cell) for n, cell in enumerate(row))}</tr>" for row in data.rows)
     note = f'<p class="note">{typeset(data.note)}</p>' if data.note else ""
     return (

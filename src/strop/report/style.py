@@ -47,9 +47,10 @@ th:last-child,td:last-child{padding-right:0}
 thead th{color:var(--soft);font-size:.8rem;vertical-align:bottom;border-bottom-color:var(--faint);white-space:nowrap}
 tbody tr:last-child>*{border-bottom:0}
 .r{text-align:right}
-.r+:not(.r){padding-left:1.4rem}
+td.r+td:not(.r),th.r+th:not(.r),td.r+th:not(.r){padding-left:1.4rem}
 .slim{max-width:36rem}
 .half{max-width:48rem}
+.keys th{width:15rem;color:var(--soft)}
 .n{white-space:nowrap}
 .w{min-width:11rem;overflow-wrap:anywhere}
 .sub{display:block;color:var(--soft);font-size:.92em}
@@ -59,6 +60,7 @@ tbody tr:last-child>*{border-bottom:0}
 .muted{color:var(--soft)}
 .screen,.screen .sub{color:var(--faint);font-style:italic}
 .ci{color:var(--soft)}
+.screen .ci{color:inherit}
 .id{font-family:var(--mono);font-size:.92em}
 figure{margin:1.2rem 0 0}
 pre{background:var(--panel);border-left:2px solid var(--accent);padding:.8rem 1rem;overflow-x:auto;

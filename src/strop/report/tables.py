@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from strop.measure.result import Verdict
 from strop.report import words
-from strop.report.evidence import Claim
+from strop.report.evidence import Claim, QualityCheck
 from strop.report.model import RunReport
 from strop.report.parts import Latency, Trial
 from strop.units import NOT_MEASURED, show_rate, show_seconds, show_share
@@ -192,27 +192,6 @@ def ablation(report: RunReport) -> Table:
 
 def quality(report: RunReport) -> Table:
     """Quality before and after, with the test behind the guard's word."""
-    rows = []
-    for q in report.quality:
-        difference = words.signed(q.difference)
-        discord = NOT_MEASURED if q.discordance is None else show_share(q.discordance)
-        count = NOT_MEASURED if q.examples is None else f"{q.examples} examples"
-        sub = f"from {q.clusters} sources" if q.clusters is not None else ""
-        guard = status(q.guard) if q.guard != NOT_MEASURED else measured(NOT_MEASURED)
-        why = " ".join(x for x in (q.note, f"about {q.needed} examples would decide" if q.needed is not None else "") if x)
-        rows.append(
-            (
-                Cell(q.metric, sub="higher is better" if q.higher_is_better else "lower is better"),
-                measured(words.number(q.baseline)),
-                measured(words.number(q.result)),
-                measured(difference),
-                measured(words.number(q.margin)),
-                Cell(guard.text, guard.tone, why),
-                measured(count, sub),
-                measured(discord),
-                Cell(q.test or NOT_MEASURED, "" if q.test else "muted"),
-            )
-        )
     return Table(
         title="Quality",
         columns=(
@@ -224,11 +203,28 @@ def quality(report: RunReport) -> Table:
             "Guard",
             "Evaluated on",
             "Answers differ",
-            "Test",
         ),
-        rows=tuple(rows),
+        rows=tuple(_quality(check) for check in report.quality),
         right=frozenset({"Original", "Result", "Difference [interval]", "Allowed loss", "Answers differ"}),
         note="Both arms answered the same held-out examples, which the search never saw.",
+    )
+
+
+def _quality(q: QualityCheck) -> tuple[Cell, ...]:
+    needed = f"about {q.needed} examples would decide" if q.needed is not None else ""
+    guard = status(q.guard) if q.guard != NOT_MEASURED else measured(NOT_MEASURED)
+    return (
+        Cell(q.metric, sub="higher is better" if q.higher_is_better else "lower is better"),
+        measured(words.number(q.baseline)),
+        measured(words.number(q.result)),
+        measured(words.signed(q.difference)),
+        measured(words.number(q.margin)),
+        Cell(guard.text, guard.tone, "; ".join(part for part in (q.test, q.note, needed) if part)),
+        measured(
+            NOT_MEASURED if q.examples is None else f"{q.examples} examples",
+            f"from {q.clusters} sources" if q.clusters is not None else "",
+        ),
+        measured(NOT_MEASURED if q.discordance is None else show_share(q.discordance)),
     )
 
 

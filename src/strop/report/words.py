@@ -5,7 +5,7 @@ from __future__ import annotations
 from strop.measure.result import Comparison, Interval, Verdict
 from strop.report.evidence import Claim, QualityCheck
 from strop.report.model import RunReport
-from strop.report.parts import Tail, Trial
+from strop.report.parts import STATUSES, Tail, Trial
 from strop.units import NOT_MEASURED, show_bytes, show_number, show_seconds, show_seconds_interval, show_speedup
 
 WON = ("kept", "faster", "smaller", "better", "protected")
@@ -105,7 +105,7 @@ def _gate(name: str, gate: Claim) -> str:
     whole, points = gate.over_all(), gate.per_point()
     scope = f" over {len(points)} operating points" if len(points) > 1 else ""
     if whole is None:
-        return f"The verdict on {name} differs by operating point; there is none over all of them"
+        return f"{name} has a verdict for each operating point and none over all of them"
     if whole.verdict is Verdict.FASTER:
         return f"{name} runs {speedup(whole.speedup)} as fast as the {gate.against}{scope}"
     if whole.verdict is Verdict.SLOWER:
@@ -133,19 +133,16 @@ def _quality_clause(checks: tuple[QualityCheck, ...]) -> str:
 
 
 def _exceptions(gate: Claim) -> str:
-    points = gate.per_point()
+    """Name the operating points whose verdict differs from that of the whole; beyond three, count them."""
+    points, whole = gate.per_point(), gate.over_all()
     if len(points) < 2:
         return ""
     parts = []
-    for verdict, word in (
-        (Verdict.SLOWER, "Slower"),
-        (Verdict.NO_GAIN, "No worthwhile gain"),
-        (Verdict.UNDECIDED, "Undecided"),
-        (Verdict.INVALID, "Invalid"),
-    ):
+    for verdict in Verdict:
         names = [c.point for c in points if c.verdict is verdict]
-        if names:
-            parts.append(f" {word} at {', '.join(names)}.")
+        if names and (whole is None or verdict is not whole.verdict):
+            place = ", ".join(names) if len(names) <= 3 else f"{len(names)} of {len(points)} operating points"
+            parts.append(f" {verdict.value.capitalize()} at {place}.")
     return "".join(parts)
 
 
@@ -156,9 +153,10 @@ def _sizes(report: RunReport) -> str:
     return f" Peak memory of the process: {size(before.process_peak)} → {size(after.process_peak)}."
 
 
-def losers(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
-    """Return the trials that did not pay, in the order they were tried."""
-    return tuple(t for t in trials if t.status not in WON and t.status != "planned")
+def not_kept(trials: tuple[Trial, ...]) -> tuple[tuple[str, str, str], ...]:
+    """Return recipe, status and reason of every tried recipe that is not in the result, in the order they were tried."""
+    left = (t for t in trials if t.status not in ("kept", "planned"))
+    return tuple((t.recipe, t.status, t.reason or STATUSES[t.status]) for t in left)
 
 
 def kept_by(report: RunReport) -> str:

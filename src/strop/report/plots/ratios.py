@@ -10,7 +10,7 @@ from strop.report.evidence import Claim, Samples
 from strop.report.svg import LETTER, Scale, figure, line, spanning, tag, text, x_axis
 from strop.report.words import claimed
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 944.0, 170.0, 928.0, 26.0, 62.0
+WIDTH, LEFT, RIGHT, TOP, ROW = 944.0, 210.0, 928.0, 26.0, 62.0
 MOST_DOTS = 400
 
 
@@ -26,7 +26,7 @@ def draw(samples: Sequence[Samples], gate: Claim | None) -> str:
     x = spanning([*_equal([*values, *claims]), *values, *claims], LEFT, RIGHT, log=True, margin=0.04)
     bottom = TOP + ROW * len(rows)
     parts = [
-        x_axis(x, bottom, TOP - 6, "speed-up in each pair (original time / result time)", lambda v: f"×{v:.4g}"),
+        x_axis(x, bottom, TOP - 6, "speed-up in each pair (original time / result time)", lambda v: f"×{v:.6g}"),
         _mark_equal(x, bottom),
         *(_row(s, TOP + ROW * place, x, found.get(s.point)) for place, s in enumerate(rows)),
     ]

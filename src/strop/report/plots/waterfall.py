@@ -46,7 +46,7 @@ def draw(rows: Sequence[Ablation], gate: Claim | None) -> str:
     x = spanning([1.0, *ends], LEFT, RIGHT, log=True)
     bottom = TOP + ROW * len(bars)
     parts = [
-        x_axis(x, bottom, TOP - 6, "speed-up over the original (each bar multiplies)", lambda v: f"×{v:g}"),
+        x_axis(x, bottom, TOP - 6, "speed-up over the original (each bar multiplies)", lambda v: f"×{v:.6g}"),
         line(x(1), TOP - 6, x(1), bottom, "one"),
     ]
     parts += [_row(bar, place, x) for place, bar in enumerate(bars)]
