@@ -74,7 +74,8 @@ def choose_edges(sizes: Sequence[int], count: int) -> tuple[int, ...]:
     """
     seen = sorted(Counter(sizes).items())
     weight = np.concatenate([[0], np.cumsum([n for _, n in seen])])
-    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())] + [(float("inf"), ())] * len(seen)
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    best += [(float("inf"), ())] * len(seen)
     for _ in range(min(count, len(seen))):
         best = [best[0]] + [
             min((best[k][0] + float(weight[j] - weight[k]) * seen[j - 1][0], (*best[k][1], seen[j - 1][0])) for k in range(j))

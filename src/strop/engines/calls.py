@@ -114,7 +114,10 @@ def tensors_of(leaves: Sequence[Any]) -> tuple[list[Any], bool]:
     import torch
 
     came_as_torch = any(isinstance(leaf, torch.Tensor) for leaf in leaves)
-    return [leaf if isinstance(leaf, torch.Tensor) else torch.from_numpy(np.require(leaf, requirements="W")) for leaf in leaves], came_as_torch
+    tensors = [
+        leaf if isinstance(leaf, torch.Tensor) else torch.from_numpy(np.require(leaf, requirements="W")) for leaf in leaves
+    ]
+    return tensors, came_as_torch
 
 
 def installed(*packages: str) -> bool:
@@ -131,7 +134,7 @@ def require(engine: Engine) -> None:
 def refuse_buckets(engine: str, buckets: int) -> None:
     """Raise ``UsageError`` when shape buckets are asked of an engine that has none."""
     if buckets:
-        raise UsageError(f"buckets={buckets} was asked, but engine {engine} has no shape buckets. Use engine openvino, or buckets=0.")
+        raise UsageError(f"buckets={buckets} was asked, but engine {engine} has none. Use engine openvino, or buckets=0.")
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:

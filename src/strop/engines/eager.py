@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.engine import Engine, Program, Source
+from strop.contract.pytree import unflatten
 from strop.contract.signature import Signature
 from strop.contract.ties import Trait
-from strop.engines.calls import AnswerWriter, CallReader, installed, read_settings, refuse_buckets, require, tensors_of, write_settings
+from strop.engines.calls import (
+    AnswerWriter,
+    CallReader,
+    installed,
+    read_settings,
+    refuse_buckets,
+    require,
+    tensors_of,
+    write_settings,
+)
 from strop.engines.precision import count_bfloat16_operators, decline_precision
 from strop.engines.threads import hold_cores
 from strop.errors import ArtefactError
@@ -71,7 +81,7 @@ class _EagerProgram(Program):
         import torch
 
         self._channels_last = settings["layout"] == "channels_last"
-        self._model = model.to(memory_format=torch.channels_last) if self._channels_last else model
+        self._model = model.to(memory_format=torch.channels_last) if self._channels_last else model  # type: ignore[call-overload]
         self._bfloat16 = settings["precision"] is not None
         self._reader, self._writer = CallReader(signature), AnswerWriter(signature)
         self._tree = signature.input_tree

@@ -201,5 +201,7 @@ def _count(compiled: CompiledModel, precision: str) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check"))]
+    lines = [
+        line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check"))
+    ]
     return lines[-1] if lines else type(error).__name__

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from openvino import Model, Node, Output
 
 _SENSITIVITY_SAMPLES = 16
-_MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "StridedSlice", "Slice", "Concat", "MaxPool"})
+_MOVES = frozenset(
+    {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "StridedSlice", "Slice", "Concat", "MaxPool"}
+)
 _PASSIVE = _MOVES | {"FakeQuantize", "Result", "ShapeOf", "Convert"}
 
 
@@ -36,15 +39,16 @@ def quantize(model: Model, draft: Draft) -> Model:
     samples = [_feed(example, draft, names) for example in draft.workload.calibration.inputs]
     attention = any(op.get_type_name() in {"ScaledDotProductAttention", "Softmax"} for op in model.get_ops())
     try:
-        quantized = nncf.quantize(
-            model,
-            nncf.Dataset(samples),
-            preset=nncf.QuantizationPreset.PERFORMANCE if intent.symmetric else nncf.QuantizationPreset.MIXED,
-            subset_size=len(samples),
-            model_type=nncf.ModelType.TRANSFORMER if attention else None,
-            ignored_scope=nncf.IgnoredScope(names=list(intent.keep_float)) if intent.keep_float else None,
-            advanced_parameters=_advanced(nncf, intent),
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars would mix with the caller's own output
+            quantized = nncf.quantize(
+                model,
+                nncf.Dataset(samples),
+                preset=nncf.QuantizationPreset.PERFORMANCE if intent.symmetric else nncf.QuantizationPreset.MIXED,
+                subset_size=len(samples),
+                model_type=nncf.ModelType.TRANSFORMER if attention else None,
+                ignored_scope=nncf.IgnoredScope(names=list(intent.keep_float)) if intent.keep_float else None,
+                advanced_parameters=_advanced(nncf, intent),
+            )
     except Exception as error:  # NNCF raises many kinds
         raise PrepareError(f"nncf cannot quantise {type(draft.model).__name__}: {error}") from error
     operators = quantized_operators(quantized)
@@ -119,8 +123,8 @@ def _add_twin(openvino: Any, model: Model, op: Node) -> None:
         target.replace_source_output(twin.output(0))
     difference = opset13.subtract(output, twin.output(0))
     for value in (difference.output(0), twin.output(0)):
-        axes = opset13.range(np.int64(0), opset13.squeeze(opset13.shape_of(opset13.shape_of(value))), np.int64(1), "i64")
-        total = opset13.reduce_sum(opset13.multiply(value, value), axes, keep_dims=False)
+        flat = opset13.reshape(opset13.multiply(value, value), np.array([-1]), special_zero=False)
+        total = opset13.reduce_sum(flat, np.array([0]), keep_dims=True)
         model.add_results([opset13.result(total)])
 
 

@@ -12,11 +12,20 @@ from strop.measure.host import Host
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _PRODUCTS = frozenset(
-    f"aten::{name}"
-    for name in (
-        "mm addmm bmm baddbmm linear convolution mkldnn_convolution _convolution mkldnn_rnn_layer lstm "
-        "_scaled_dot_product_flash_attention_for_cpu scaled_dot_product_attention"
-    ).split()
+    {
+        "aten::mm",
+        "aten::addmm",
+        "aten::bmm",
+        "aten::baddbmm",
+        "aten::linear",
+        "aten::convolution",
+        "aten::_convolution",
+        "aten::mkldnn_convolution",
+        "aten::mkldnn_rnn_layer",
+        "aten::lstm",
+        "aten::scaled_dot_product_attention",
+        "aten::_scaled_dot_product_flash_attention_for_cpu",
+    }
 )
 
 
@@ -45,8 +54,8 @@ def count_bfloat16_operators(draft: Draft) -> int:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Counter(TorchDispatchMode):
-        count = 0
+    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        count: int = 0
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if func._schema.name in _PRODUCTS:
@@ -54,6 +63,7 @@ def count_bfloat16_operators(draft: Draft) -> int:
             return func(*args, **(kwargs or {}))
 
     args, kwargs = first_call(draft)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), Counter() as counter:
+    counter = Counter()  # type: ignore[no-untyped-call]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), counter:
         draft.model(*args, **kwargs)
-    return counter.count
+    return int(counter.count)

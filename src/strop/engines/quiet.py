@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 
 _REPORTER = "openvino_telemetry"
@@ -17,22 +18,17 @@ def import_openvino() -> ModuleType:
     A reporter that the calling program imported itself is left alone, as it is that program's decision.
     """
     sys.modules.setdefault(_REPORTER, None)  # type: ignore[arg-type]  # None marks a module as absent
-    import openvino
-
-    return openvino
+    return import_module("openvino")
 
 
 def import_nncf() -> ModuleType:
     """Import ``nncf`` without its usage reporting; see :func:`import_openvino`."""
     import_openvino()
-    import nncf
-
-    return nncf
+    return import_module("nncf")
 
 
 def import_onnxruntime() -> ModuleType:
     """Import ``onnxruntime`` with its telemetry events switched off (they exist in Windows builds only)."""
-    import onnxruntime
-
+    onnxruntime = import_module("onnxruntime")
     onnxruntime.disable_telemetry_events()
     return onnxruntime
