@@ -177,6 +177,6 @@ def _missing(words: str) -> str:
 def _footer(report: RunReport) -> str:
     version = f" by strop {report.version}" if report.version else ""
     return (
-        f"<footer><p>Written{escape(version)}. Results rest on the confirm phase only: fresh processes, side by side, order decided "
-        "by a logged coin. “Not measured” means what it says.</p></footer>\n"
+        f"<footer><p>Written{escape(version)}. Results rest on the confirm phase only: fresh processes, "
+        "side by side, order decided by a logged coin. “Not measured” means what it says.</p></footer>\n"
     )

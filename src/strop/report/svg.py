@@ -37,7 +37,7 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
 
 
 def marker(x: float, y: float, shape: str, class_: str, tip: str, size: float = 5.0) -> str:
-    """Write a ``"circle"``, ``"square"`` or ``"diamond"`` with a tool tip; shapes differ so that colour carries no meaning alone."""
+    """Write a ``"circle"``, ``"square"`` or ``"diamond"`` with a tool tip; shapes differ, so colour carries no meaning alone."""
     title = tag("title", escape(tip))
     if shape == "square":
         return tag("rect", title, x=x - size, y=y - size, width=2 * size, height=2 * size, class_=class_)

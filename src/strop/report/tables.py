@@ -95,7 +95,7 @@ def latencies(rows: tuple[Latency, ...], title: str) -> Table:
             for row in rows
         ),
         right=frozenset({"Median [interval]", "90 %", "99 %", "Rate"}),
-        note="In brackets after a percentile: the latency it stays below according to LoadGen's early-stopping rule.",
+        note="After a percentile: the latency it stays below by LoadGen's early-stopping rule; no bound: too few calls.",
     )
 
 

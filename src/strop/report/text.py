@@ -16,14 +16,20 @@ if TYPE_CHECKING:
 
 STYLES = {"good": "bold green", "bad": "bold red", "muted": "dim", "screen": "dim italic"}
 
+NO_BREAK = "\u00a0"
+WIDE = {"Recipe": 34}
+"""Columns that are not squeezed below this."""
+SHORT = 28
+"""Cells up to this many characters are not broken over lines."""
 
-def render_summary(report: RunReport, width: int = 110) -> str:
+
+def render_summary(report: RunReport, width: int = 120) -> str:
     """Return the whole report as plain text without colour, ``width`` characters wide."""
     from rich.console import Console
 
     stream = io.StringIO()
     print_report(report, Console(file=stream, width=width, no_color=True, force_terminal=False, legacy_windows=False))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in stream.getvalue().replace(NO_BREAK, " ").splitlines()) + "\n"
 
 
 def print_report(report: RunReport, console: Console | None = None) -> None:
@@ -79,7 +85,9 @@ def _print(console: Console, table: Table) -> None:
         return
     grid = Grid(box=box.SIMPLE_HEAD, show_header=any(table.columns), pad_edge=False, show_edge=False, header_style="dim")
     for column in table.columns:
-        grid.add_column(Text(column), justify="right" if column in table.right else "left")
+        grid.add_column(
+            Text(column), justify="right" if column in table.right else "left", overflow="fold", min_width=WIDE.get(column)
+        )
     for row in table.rows:
         grid.add_row(*(_text(cell, column) for cell, column in zip(row, table.columns, strict=True)))
     console.print(grid)
@@ -90,7 +98,8 @@ def _print(console: Console, table: Table) -> None:
 def _text(cell: Cell, column: str) -> Text:
     from rich.text import Text
 
-    text = Text(cell.text, style=STYLES["screen"] if column == "Screen only" else STYLES.get(cell.tone, ""))
+    kept_together = cell.text if len(cell.text) > SHORT else cell.text.replace(" ", NO_BREAK)
+    text = Text(kept_together, style=STYLES["screen"] if column == "Screen only" else STYLES.get(cell.tone, ""))
     if cell.sub:
         text.append(f"\n{cell.sub}", style="dim")
     return text

@@ -38,7 +38,7 @@ def tail(value: Tail | None) -> str:
     if value is None:
         return NOT_MEASURED
     if value.bound is None:
-        return f"{show_seconds(value.estimate)} (too few calls for a bound)"
+        return f"{show_seconds(value.estimate)} (no bound)"
     return f"{show_seconds(value.estimate)} (≤ {show_seconds(value.bound)})"
 
 

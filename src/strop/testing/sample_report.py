@@ -36,6 +36,15 @@ from strop.report import (
 
 QUANT, ENGINE, FUSION, THREADS = "29 static_quantization", "47 engine_choice", "31 kernel_fusion", "38 memory_layout"
 
+RECIPE = """static_quantization:
+  scheme: int8
+  keep: [classifier]
+memory_layout:
+  threads: 2
+engine_choice:
+  engine: openvino
+"""
+
 
 def interval(estimate: float, width: float = 0.03) -> Interval:
     """Return a 95 % interval of ``estimate`` ± ``width`` of itself."""
@@ -106,7 +115,7 @@ def sample_report() -> RunReport:
         result=(_latency("batch 1", 0.00142, 0.0023), _latency("batch 32", 0.0701, 0.0762)),
         diagnosis=_diagnosis(),
         trials=_trials(),
-        recipe_yaml="static_quantization:\n  scheme: int8\n  keep: [classifier]\nmemory_layout:\n  threads: 2\nengine_choice:\n  engine: openvino\n",
+        recipe_yaml=RECIPE,
         gate=Claim(
             comparisons=(
                 comparison("batch 1", 6.42),

@@ -76,7 +76,7 @@ def _points(pareto: Pareto, x: Scale, y: Scale) -> str:
     for p in order:
         labels.block(x(p.latency), y(p.quality))
         shape, look = _look(p)
-        tip = f"{p.label}: {show_seconds(p.latency)}, {pareto.metric} {show_number(p.quality)} ({_phase(p)}{', ' + p.status if p.status else ''})"
+        tip = f"{p.label}: {show_seconds(p.latency)}, {pareto.metric} {show_number(p.quality)} ({_phase(p)})"
         drawn.append(marker(x(p.latency), y(p.quality), shape, look, tip, 6.0 if p.phase == "confirm" else 4.0))
     named = [p for p in reversed(order) if p.phase == "confirm"] + ([p for p in front(pareto) if p.phase != "confirm"])
     texts = [labels.put(x(p.latency), y(p.quality), p.label, "t" if p.phase == "confirm" else "t dim") for p in named]
@@ -90,7 +90,8 @@ def _look(point: ParetoPoint) -> tuple[str, str]:
 
 
 def _phase(point: ParetoPoint) -> str:
-    return "confirmed" if point.phase == "confirm" else "screen only"
+    phase = "confirmed" if point.phase == "confirm" else "screen only"
+    return f"{phase}, {point.status}" if point.status else phase
 
 
 def _description(pareto: Pareto) -> str:

@@ -31,7 +31,7 @@ def draw(roofs: Mapping[str, float], points: Sequence[RooflinePoint]) -> str:
         x_axis(x, BOTTOM, TOP, "arithmetic intensity (FLOP per byte)", show_number),
         y_axis(y, LEFT, RIGHT, "FLOP/s", lambda v: plain(show_rate(v, ""))),
         _roofs(flops, bandwidth, x, y, labels),
-        _points(points, flops, bandwidth, x, y, labels),
+        _points(points, x, y, labels),
     ]
     return figure("roofline", "Roofline", _description(flops, bandwidth, points), WIDTH, HEIGHT, parts)
 
@@ -58,9 +58,7 @@ def _roofs(flops: Mapping[str, float], bandwidth: float, x: Scale, y: Scale, lab
     return "".join(parts)
 
 
-def _points(
-    points: Sequence[RooflinePoint], flops: Mapping[str, float], bandwidth: float, x: Scale, y: Scale, labels: Labels
-) -> str:
+def _points(points: Sequence[RooflinePoint], x: Scale, y: Scale, labels: Labels) -> str:
     drawn, texts = [], []
     for p in points:
         labels.block(x(p.intensity), y(p.achieved))
