@@ -1,0 +1,124 @@
+"""Reading peak memory: of a whole process in fresh processes, of the framework's tensors inside one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from strop.errors import MeasureError
+from strop.measure.arm import Arm, ArmSpec
+from strop.measure.clock import draw_inputs, uniform
+from strop.units import Bytes, Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakReading:
+    """Peak resident memory of one fresh process, in bytes.
+
+    Attributes:
+        load: peak from the start until the first answer was out.
+        steady: peak of the calls after that; it may be lower than ``load``, because loading often holds two copies.
+        anonymous: resident at the end and not backed by a file.
+        file: resident at the end and backed by a file (mapped weights, libraries): the kernel can take it back.
+    """
+
+    load: Bytes
+    steady: Bytes
+    anonymous: Bytes
+    file: Bytes
+
+    def to_json(self) -> dict[str, int]:
+        """Return a JSON-able form."""
+        return asdict(self)
+
+
+def read_peak(
+    spec: ArmSpec, *, seed: int, log: Path, points: Sequence[str] | None = None, calls: int = 8, timeout: Seconds = 600.0
+) -> PeakReading:
+    """Start the arm in a fresh process, load it, call every point, and read its peaks.
+
+    The kernel keeps the peak itself (``VmHWM``), so that no short spike is missed, as polling would. It is the process's
+    own: what the parent held is not inherited, unlike ``ru_maxrss``.
+
+    Args:
+        spec: the arm.
+        seed: of this start.
+        log: receives its output.
+        points: operating points; default all.
+        calls: calls at each point, over its inputs in drawn order.
+        timeout: for loading, and again for each point.
+    """
+    with Arm.start(spec, seed=seed, log=log) as arm:
+        arm.load(timeout)
+        load = arm.peak_memory().peak
+        arm.reset_peak()
+        for point in points or arm.points:
+            arm.block(point, draw_inputs(calls, arm.points[point], seed, "memory", point), timeout=timeout)
+        now = arm.peak_memory()
+    return PeakReading(load=load, steady=now.peak, anonymous=now.anonymous, file=now.file)
+
+
+def read_peaks(
+    baseline: ArmSpec,
+    candidate: ArmSpec,
+    *,
+    seed: int,
+    folder: Path,
+    points: Sequence[str] | None = None,
+    runs: int = 5,
+    calls: int = 8,
+    timeout: Seconds = 600.0,
+) -> tuple[tuple[PeakReading, ...], tuple[PeakReading, ...]]:
+    """Read ``runs`` fresh processes of each arm, one process at a time, in an order drawn from ``seed``.
+
+    No other arm should be alive meanwhile: its pages do not count here, but memory pressure would.
+
+    Returns:
+        Readings of the baseline, readings of the candidate; :func:`strop.measure.peaks.process_peaks` judges them.
+    """
+    readings: dict[str, list[PeakReading]] = {baseline.name: [], candidate.name: []}
+    if len(readings) < 2:
+        raise MeasureError(f"both arms are called {baseline.name!r}; name one baseline and one candidate.")
+    turns = [(spec, run) for run in range(runs) for spec in (baseline, candidate)]
+    for spec, run in sorted(turns, key=lambda turn: uniform(seed, "memory", turn[0].name, turn[1])):
+        own_seed = int(uniform(seed, "memory start", spec.name, run) * 2**53)
+        log = folder / f"memory-{spec.name}-{run}.log"
+        readings[spec.name].append(read_peak(spec, seed=own_seed, log=log, points=points, calls=calls, timeout=timeout))
+    return tuple(readings[baseline.name]), tuple(readings[candidate.name])
+
+
+def tensor_peak(call: Callable[[], object], device: str = "cpu") -> Bytes:
+    """Return the most bytes of tensors that ``call`` held at once beyond what was held before it. Runs inside a target.
+
+    On the CPU every allocation and release that the framework's profiler reports is added up in time order and the running
+    maximum is taken: deterministic, to the byte. On CUDA the allocator counts by itself. Allocations of libraries that
+    bypass the framework's allocator are not seen. The call is slowed down: never time it.
+
+    Args:
+        call: makes one call; call it once before, so that lazily made buffers do not count.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    results: Any = profiler.profiler
+    changes = [
+        (event.start_ns(), event.nbytes())
+        for event in results.kineto_results.events()
+        if event.name() == "[memory]" and event.device_type().name == "CPU"
+    ]
+    held = peak = 0
+    for _, change in sorted(changes, key=lambda row: row[0]):
+        held += change
+        peak = max(peak, held)
+    return peak
