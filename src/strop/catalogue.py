@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,16 +17,16 @@ import yaml
 from strop.contract.card import Family, Life
 from strop.contract.instruction import Entry, Instruction, identity
 from strop.contract.pages import summary
+from strop.contract.planned import PLANNED
 from strop.contract.recipe import Recipe
 from strop.contract.settings import decode
 from strop.errors import RecipeError, UsageError, did_you_mean
-from strop.planned import PLANNED
 
 KINDS = ("instructions", "inspections", "deliverables")
 """Folders of entries; each holds one folder per family."""
 
 ENTRY_POINTS = "strop.instructions"
-"""Group by which other distributions add entries: each value is a module ``<family>.iNN_name`` or the class in it."""
+"""Group by which other distributions add entries: each value is a package with folders ``<family>/iNN_<name>.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Row:
 
 
 @functools.cache
-def all() -> tuple[Row, ...]:  # noqa: A001 - read as catalogue.all()
+def all() -> tuple[Row, ...]:
     """Return every row, built and planned, in numeric order.
 
     Importing an entry never needs an extra; an entry whose file fails to import is an error, never left out.
@@ -64,7 +64,7 @@ def all() -> tuple[Row, ...]:  # noqa: A001 - read as catalogue.all()
     Raises:
         UsageError: two entries share a number or name, or a file does not hold exactly one entry.
     """
-    rows = [_row(cls) for cls in (*_own(), *_from_plugins())]
+    rows = [_row(cls) for cls in _found()]
     rows += [Row(p.number, p.name, p.family, Life.PLANNED, p.summary) for p in PLANNED]
     rows.sort(key=lambda row: row.number)
     _refuse_duplicates(rows)
@@ -128,11 +128,16 @@ def read_recipe(source: str | Path) -> Recipe:
     text = str(source) if is_text else _file(Path(source))
     where = "the recipe" if is_text else str(source)
     try:
-        tree = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a BaseLoader builds nothing but text, lists and dicts
+        tree = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
         raise RecipeError(f"{where} is not readable YAML: {error}") from error
     rows = _instructions(tree, where)
     return Recipe(_instruction(name, settings) for name, settings in rows.items())
+
+
+def recipe_from_json(rows: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """Build a recipe from name → settings, as :meth:`Recipe.to_json` gives it."""
+    return Recipe(_instruction(name, dict(settings)) for name, settings in rows.items())
 
 
 def write_recipe(recipe: Recipe) -> str:
@@ -180,18 +185,12 @@ def _instruction(name: str, settings: Any) -> Instruction:
     return decode(cls, settings or {})
 
 
-def _own() -> Iterator[type[Entry]]:
-    root = Path(__file__).parent
-    for kind in KINDS:
-        for family in Family:
-            for path in sorted((root / kind / family).glob("i[0-9][0-9]_*.py")):
-                yield _entry(importlib.import_module(f"strop.{kind}.{family}.{path.stem}"))
-
-
-def _from_plugins() -> Iterator[type[Entry]]:
-    for point in entry_points(group=ENTRY_POINTS):
-        loaded = point.load()
-        yield _entry(importlib.import_module(loaded.__module__) if isinstance(loaded, type) else loaded)
+def _found() -> Iterator[type[Entry]]:
+    own = [f"strop.{kind}" for kind in KINDS if (Path(__file__).parent / kind).is_dir()]
+    for package in (*own, *(point.value for point in entry_points(group=ENTRY_POINTS))):
+        for folder in importlib.import_module(package).__path__:
+            for path in sorted(Path(folder).glob("*/i[0-9][0-9]_*.py")):
+                yield _entry(importlib.import_module(f"{package}.{path.parent.name}.{path.stem}"))
 
 
 def _entry(module: ModuleType) -> type[Entry]:

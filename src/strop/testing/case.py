@@ -1,0 +1,84 @@
+"""What an instruction's laws are tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from strop import engines
+from strop.contract.draft import Draft
+from strop.contract.instruction import Instruction
+from strop.contract.pytree import flatten, to_numpy
+from strop.contract.recipe import Recipe
+from strop.contract.signature import as_call
+from strop.measure.host import Host, read_host
+from strop.pipeline import Outcome, Preparation, opening, prepare, rebuild
+
+DraftFactory = Callable[[], Draft]
+"""Builds a fresh draft, the same each time."""
+
+
+class LawBroken(AssertionError):
+    """An instruction breaks a law; the message says which and how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawCase:
+    """An instruction with everything its laws need.
+
+    Attributes:
+        instruction: with the settings that act on ``draft``.
+        draft: its own example: something it improves.
+        foreign: a draft it must decline; ``None`` if it declines by settings or host only, then ``declined`` is needed.
+        idle: an instruction and a draft on which it changes nothing.
+        declined: an instruction that must decline ``draft``, where ``foreign`` is ``None``.
+        companions: other instructions that make the recipe legal, such as an engine.
+        host: the machine the instruction is asked about.
+        tolerance: for fidelity ROUNDING: largest departure relative to the largest value of an answer.
+    """
+
+    instruction: Instruction
+    draft: DraftFactory
+    idle: tuple[Instruction, DraftFactory]
+    foreign: DraftFactory | None = None
+    declined: Instruction | None = None
+    companions: Sequence[Instruction] = ()
+    host: Host = field(default_factory=read_host)
+    tolerance: float = 1e-3
+
+    @property
+    def recipe(self) -> Recipe:
+        """The instruction with its companions."""
+        return Recipe([self.instruction, *self.companions])
+
+    def prepare(self, folder: Path, instruction: Instruction | None = None, draft: DraftFactory | None = None) -> Preparation:
+        """Prepare the recipe, or one with another instruction in its place, into ``folder``."""
+        recipe = Recipe([instruction or self.instruction, *self.companions])
+        return prepare((draft or self.draft)(), recipe, self.host, folder)
+
+    def run(self, folder: Path) -> tuple[Preparation, list[list[Any]]]:
+        """Prepare into ``folder``, open the artefact, and return its answers to the examples as lists of arrays."""
+        preparation = self.prepare(folder)
+        if preparation.outcome is not Outcome.PREPARED:
+            raise LawBroken(f"{self.instruction} on its own example ended as {preparation.outcome}: {preparation.reason}")
+        draft, options = self.draft(), opening(self.draft(), self.recipe)
+        engine = engines.get(preparation.engine)
+        program = engine.open(folder, draft.signature, options, lambda: rebuild(self.draft(), self.recipe))
+        try:
+            return preparation, [_arrays(program(*args, **kwargs)) for args, kwargs in map(as_call, draft.examples)]
+        finally:
+            program.close()
+
+    def original_answers(self) -> list[list[Any]]:
+        """Return the answers of the untouched model."""
+        draft = self.draft()
+        with torch.inference_mode():
+            return [_arrays(draft.model(*args, **kwargs)) for args, kwargs in map(as_call, draft.examples)]
+
+
+def _arrays(answer: Any) -> list[Any]:
+    return [to_numpy(leaf) for leaf in flatten(answer)[0]]

@@ -1,0 +1,144 @@
+"""Tiny models that answer in microseconds, and drafts built around any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from strop.contract.draft import Draft
+from strop.contract.quality import unjudged
+from strop.contract.signature import infer_signature
+from strop.contract.workload import InferenceWorkload, Split
+from strop.surgery.facts import read_facts
+from strop.surgery.flow import torch_call
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between. Input ``(batch, 16)``, answer ``(batch, 4)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.act, self.down = nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer ``(batch, 4)``."""
+        return self.down(self.act(self.up(x)))  # type: ignore[no-any-return]
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution that pads its own input as TensorFlow's "SAME" does, as ported models write it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer ``(N, out, ceil(H / stride), ceil(W / stride))``."""
+        amounts: list[int] = []
+        for size, kernel, stride in zip(x.shape[:-3:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            amounts += [total // 2, total - total // 2]
+        x = functional.pad(x, amounts) if any(amounts) else x
+        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class ConvBnNet(nn.Module):
+    """Convolutions with batch norms of non-trivial statistics. Input ``(batch, 3, 16, 16)``, answer ``(batch, 5)``.
+
+    One convolution pads by itself, one is depthwise, two share an activation, one has none behind it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm0 = SameConv2d(3, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16, eps=1e-3)
+        self.deep, self.norm1 = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False), nn.BatchNorm2d(16)
+        self.out, self.norm2 = nn.Conv2d(16, 32, 1), nn.BatchNorm2d(32)
+        self.act, self.head = nn.ReLU6(), nn.Linear(32, 5)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for tensor, low, high in ((module.running_mean, -1, 1), (module.running_var, 0.5, 2)):
+                    nn.init.uniform_(tensor, low, high)  # type: ignore[arg-type]
+                nn.init.uniform_(module.weight, 0.5, 2)
+                nn.init.uniform_(module.bias, -1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer ``(batch, 5)``."""
+        x = self.act(self.norm0(self.stem(x)))
+        x = self.act(self.norm1(self.deep(x)))
+        x = self.norm2(self.out(x))
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class TinyAttention(nn.Module):
+    """One transformer block over 50 tokens of width 32. Keyword inputs ``input_ids``, ``attention_mask``: ``(batch, length)``.
+
+    Answers a dict: ``logits`` ``(batch, 3)``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Embedding(50, 32), nn.LayerNorm(32)
+        self.qkv, self.mix = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.mlp, self.head = Mlp(), nn.Linear(32, 3)
+        self.mlp.up, self.mlp.down = nn.Linear(32, 64), nn.Linear(64, 32)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """Answer the logits of the mean over tokens that the mask keeps."""
+        x = self.embed(input_ids)
+        q, k, v = (t.unflatten(-1, (4, 8)).transpose(1, 2) for t in self.qkv(self.norm(x)).chunk(3, -1))
+        keep = attention_mask[:, None, None, :].bool()
+        x = x + self.mix(functional.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2).flatten(2))
+        x = x + self.mlp(self.norm(x))
+        weight = attention_mask[..., None].to(x.dtype)
+        return {"logits": self.head((x * weight).sum(1) / weight.sum(1))}
+
+
+def mlp_draft() -> Draft:
+    """A draft of :class:`Mlp` with eight inputs of four rows."""
+    return draft_for(_seeded(Mlp), [torch.randn(4, 16) for _ in range(8)])
+
+
+def conv_draft() -> Draft:
+    """A draft of :class:`ConvBnNet` with eight inputs of two images."""
+    return draft_for(_seeded(ConvBnNet), [torch.randn(2, 3, 16, 16) for _ in range(8)])
+
+
+def attention_draft() -> Draft:
+    """A draft of :class:`TinyAttention` with eight inputs of two sentences, 4 to 11 tokens long."""
+    sizes = range(4, 12)
+    rows = [{"input_ids": torch.randint(0, 50, (2, n)), "attention_mask": torch.ones(2, n, dtype=torch.long)} for n in sizes]
+    return draft_for(_seeded(TinyAttention), rows)
+
+
+def draft_for(model: nn.Module, examples: Sequence[Any], *, calibration: Sequence[Any] | None = None, seed: int = 0) -> Draft:
+    """Build the draft of an inference workload around a model.
+
+    Args:
+        model: put into eval mode; the draft holds it itself, not a copy.
+        examples: inputs as a workload gives them; the largest should come first, as in a trial.
+        calibration: inputs of the calibration split; ``None`` takes the examples.
+        seed: of the draft.
+    """
+    model.eval()
+    split = Split(inputs=list(examples if calibration is None else calibration))
+    workload = InferenceWorkload(
+        model=lambda: model, inputs={"all": list(examples)}, calibration=split, quality=unjudged("a draft for trying instructions")
+    )
+    answers = []
+    for example in examples:
+        args, kwargs = torch_call(example)
+        with torch.inference_mode():
+            answers.append(model(*args, **kwargs))
+    return Draft(
+        model=model,
+        workload=workload,
+        facts=read_facts(model, workload),
+        seed=seed,
+        signature=infer_signature(examples, answers),
+        examples=list(examples),
+    )
+
+
+def _seeded(build: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return build()

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from strop.contract.draft import Draft
+from strop.contract.tally import Tally
+from strop.errors import PrepareError
+from strop.instructions.inference.i31_kernel_fusion import ALL, FOLD, KernelFusion
+from strop.measure.host import Host
+from strop.pipeline import Outcome, legal, prepare
+from strop.contract.recipe import Recipe
+from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
+from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
+from strop.surgery.flow import answers, departure
+from strop.testing.case import LawCase
+from strop.testing.laws import InstructionLaws
+from strop.testing.models import attention_draft, conv_draft, draft_for, mlp_draft
+
+HOST = Host(cpu="test", cores=2, isa=frozenset({"avx512_bf16"}))
+
+
+def only_norms() -> Draft:
+    return draft_for(nn.Sequential(nn.LayerNorm(8)), [torch.randn(2, 8)])
+
+
+class TestLaws(InstructionLaws):
+    case = LawCase(
+        instruction=KernelFusion(threshold=1),
+        draft=conv_draft,
+        foreign=only_norms,
+        idle=(KernelFusion(threshold=10**9, rules=("linear+activation",)), conv_draft),
+    )
+
+
+class TestFoldLaws(InstructionLaws):
+    case = LawCase(
+        instruction=KernelFusion(rules=FOLD),
+        draft=conv_draft,
+        foreign=mlp_draft,
+        idle=(KernelFusion(rules=FOLD), lambda: draft_for(NormFirst(), [torch.randn(2, 3, 8, 8)])),
+        companions=(ModelServingFramework(engine="openvino"),),
+    )
+
+
+class NormFirst(nn.Module):
+    """The norm comes before the convolution, so nothing can be folded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.norm(x))
+
+
+def run(instruction: KernelFusion, draft: Draft) -> dict[str, int]:
+    tally = Tally()
+    instruction.at_freeze(draft, tally)
+    return tally.to_json()
+
+
+def test_each_rule_counts_what_it_matched() -> None:
+    draft = conv_draft()
+    before = answers(draft.model, draft.examples)
+    counts = run(KernelFusion(threshold=1), draft)
+    assert counts == {"conv2d+bn": 3, "conv2d+activation": 2, "conv2d+bias": 1, "linear+activation": 0, "matmul+bias": 1}
+    assert departure(before, answers(draft.model, draft.examples)) < 1e-5
+    assert not any(isinstance(m, nn.BatchNorm2d | nn.Conv2d | nn.ReLU6) for m in draft.model.modules())
+
+
+def test_a_transformer_block_is_fused_and_keeps_its_answers_at_every_length() -> None:
+    draft = attention_draft()
+    before = answers(draft.model, draft.examples)
+    counts = run(KernelFusion(threshold=1), draft)
+    assert counts["linear+activation"] == 1 and counts["matmul+bias"] == 4
+    assert departure(before, answers(draft.model, draft.examples)) < 1e-5
+
+
+def test_threshold_is_the_smallest_answer_in_elements() -> None:
+    # the layers answer 4 × 64 and 4 × 4 elements
+    assert run(KernelFusion(rules=("linear+activation",), threshold=257), mlp_draft()) == {"linear+activation": 0}
+    assert run(KernelFusion(rules=("linear+activation",), threshold=256), mlp_draft()) == {"linear+activation": 1}
+
+
+def test_all_rules_but_folding_exclude_engines_and_16_bits() -> None:
+    start = mlp_draft().workload.traits
+    engine, amp = ModelServingFramework(), AmpOptimizer()
+    assert "excludes" in str(legal(Recipe([KernelFusion(), engine]), start))
+    assert "excludes" in str(legal(Recipe([KernelFusion(), amp]), start))
+    assert legal(Recipe([KernelFusion(rules=FOLD), engine, amp]), start) is None
+    assert legal(Recipe([KernelFusion()]), start) is None
+
+
+class Hidden(nn.Module):
+    """Uses a convolution's answer where no torch function can be seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.constant_(self.norm.running_mean, 3.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return self.norm(y) + torch.as_tensor(y.numpy().mean())
+
+
+def test_a_use_that_cannot_be_seen_fails_the_preparation(tmp_path: Path) -> None:
+    draft = draft_for(Hidden(), [torch.randn(1, 3, 8, 8)])
+    with pytest.raises(PrepareError, match="changed the answers by"):
+        run(KernelFusion(rules=FOLD), draft)
+    ended = prepare(draft_for(Hidden(), [torch.randn(1, 3, 8, 8)]), Recipe([KernelFusion(rules=FOLD)]), HOST, tmp_path / "a")
+    assert ended.outcome is Outcome.FAILED and "kernel_fusion" in ended.reason
+
+
+@pytest.mark.parametrize("settings", [{"rules": ()}, {"threshold": -1}])
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="at least one rule"):
+        KernelFusion(**settings)  # type: ignore[arg-type]
+
+
+def test_declines_where_torch_lacks_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strop.surgery.fused.available", lambda: False)
+    assert "oneDNN" in str(KernelFusion(rules=ALL).decline(conv_draft(), HOST))
+    assert KernelFusion(rules=FOLD).decline(conv_draft(), HOST) is None
