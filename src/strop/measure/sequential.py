@@ -32,6 +32,8 @@ LEARNING_PAIRS = 8
 """Pairs over which the scale moves from the planned spread to the observed one."""
 TREND_CORRELATION = 0.5
 TREND_LEVEL = 0.01
+SHORTEST_TREND = 6
+"""Pairs below which nothing can be called a trend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,28 +155,34 @@ def decide(
 def trend(y: FloatArray, delta: float) -> str | None:
     """Return a sentence when the log-ratios drift in the order they were taken, else ``None``.
 
-    Either Spearman's correlation with the order is beyond 0.5 at p < 0.01, or the medians of the first and the last
-    third differ by more than ``delta`` and by more than four times what their own spread explains.
+    Either Spearman's correlation with the order is beyond 0.5 at p < 0.01 and the medians of the first and the last
+    third differ by more than ``delta / 2`` (less cannot matter to a claim), or they differ by more than ``delta`` and
+    by more than four times what their own spread explains.
     """
     count = len(y)
-    if count < 6:
+    if count < SHORTEST_TREND:
         return None
-    ranks = np.empty(count)
-    ranks[np.argsort(y, kind="stable")] = np.arange(count)
-    order = np.arange(count)
-    middle = (count - 1) / 2
-    correlation = float(np.sum((ranks - middle) * (order - middle)) / (count * (count**2 - 1) / 12))
-    if abs(correlation) > TREND_CORRELATION:
-        odds = abs(correlation) * math.sqrt((count - 2) / max(1 - correlation**2, 1e-12))
-        if 2 * (1 - float(special.stdtr(count - 2, odds))) < TREND_LEVEL:
-            return f"the log-ratios move with time (Spearman correlation {correlation:+.2f} over {count} pairs)"
     third = count // 3
     first, last = y[:third], y[-third:]
     shift = float(np.median(last) - np.median(first))
+    correlation = _order_correlation(y)
+    odds = abs(correlation) * math.sqrt((count - 2) / max(1 - correlation**2, 1e-12))
+    likely = 2 * (1 - float(special.stdtr(count - 2, odds))) >= TREND_LEVEL
+    if abs(correlation) > TREND_CORRELATION and not likely and abs(shift) > delta / 2:
+        return f"the log-ratios move with time (Spearman correlation {correlation:+.2f} over {count} pairs)"
     noise = max(spread(first), spread(last), SMALLEST_SCALE) * 1.25 * math.sqrt(2 / third)
-    if count >= 12 and abs(shift) > max(delta, 4 * noise):
+    if count >= 2 * SHORTEST_TREND and abs(shift) > max(delta, 4 * noise):
         return f"the last third of {count} pairs differs from the first by {100 * shift:+.1f} %"
     return None
+
+
+def _order_correlation(y: FloatArray) -> float:
+    """Return Spearman's correlation of ``y`` with its order; equal values share their mean rank."""
+    ranks = (y[:, None] > y).sum(axis=1) + 0.5 * (y[:, None] == y).sum(axis=1)
+    order = np.arange(len(y)) - (len(y) - 1) / 2
+    ranks = ranks - ranks.mean()
+    length = math.sqrt(float(ranks @ ranks) * float(order @ order))
+    return float(ranks @ order) / length if length else 0.0
 
 
 def interval(y: FloatArray, plan: ScreenPlan) -> tuple[float, float]:
