@@ -1,1 +1,1 @@
-"""For authors of entries: tiny models, drafts built around them, and the laws that every instruction must keep."""
+"""Suites, stand-ins and samples for tests, shipped to authors of plug-ins."""

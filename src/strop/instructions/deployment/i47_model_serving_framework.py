@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final
 
+from strop import engines
 from strop.contract.card import Aim, Card, Fidelity
 from strop.contract.draft import Draft, Facts
 from strop.contract.instruction import Instruction
@@ -16,11 +16,6 @@ from strop.measure.host import Host
 
 MAX_BUCKETS = 4
 """More shapes compile for seconds and fill caches for a few per cent (measured: nine took 4.2 s and 561 MB)."""
-
-ADDS: Mapping[str, frozenset[Trait]] = {
-    "onnxruntime": frozenset({Trait.ENGINE, Trait.DYNAMIC_INT8_ENGINE, Trait.STATIC_INT8_ENGINE}),
-    "openvino": frozenset({Trait.ENGINE, Trait.STATIC_INT8_ENGINE, Trait.BF16_ENGINE}),
-}
 
 
 @final
@@ -73,7 +68,7 @@ class ModelServingFramework(Instruction):
 
     def ties(self) -> Ties:
         """Add the engine's traits; exclude every other engine."""
-        return Ties(adds=ADDS[self.engine], excludes=frozenset({Trait.ENGINE}))
+        return Ties(adds=engines.get(self.engine).adds, excludes=frozenset({Trait.ENGINE}))
 
     def space(self, facts: Facts, host: Host) -> Space:
         """Offer buckets only where a dimension varies."""
@@ -81,6 +76,14 @@ class ModelServingFramework(Instruction):
         if not facts.dynamic:
             del choices["buckets"]
         return choices
+
+    def decline(self, draft: Draft, host: Host) -> str | None:
+        """Decline buckets where no dimension varies, and more streams than cores."""
+        if self.buckets and not draft.facts.dynamic:
+            return f"buckets={self.buckets} was asked for, but all example inputs have one shape"
+        if self.streams > host.cores:
+            return f"streams={self.streams} was asked for, but the host gives {host.cores} cores"
+        return None
 
     def at_lower(self, draft: Draft, tally: Tally) -> None:
         """Hand the model to the engine."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from strop import engines
 from strop.contract.card import Aim, Card, Fidelity
 from strop.contract.draft import Draft
 from strop.contract.instruction import Instruction
@@ -52,9 +53,15 @@ class GraphCompile(Instruction):
 
     def ties(self) -> Ties:
         """Add the engine's traits; exclude every other engine."""
-        from strop import engines
-
         return Ties(adds=engines.get(ENGINE).adds, excludes=frozenset({Trait.ENGINE}))
+
+    def decline(self, draft: Draft, host: Host) -> str | None:
+        """Decline a model that was compiled or scripted before: there is no Python code left to trace."""
+        import torch
+
+        if isinstance(draft.model, torch.jit.ScriptModule | torch._dynamo.OptimizedModule):
+            return f"the model is a {type(draft.model).__name__} already; give the plain module to compile it here"
+        return None
 
     def at_lower(self, draft: Draft, tally: Tally) -> None:
         """Hand the model to the engine."""

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from strop import engines
+from strop.contract.draft import Draft, Facts
+from strop.contract.recipe import Recipe
+from strop.contract.tally import Tally
+from strop.contract.ties import Trait
+from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
+from strop.instructions.inference.i35_graph_compile import GraphCompile
+from strop.measure.host import Host
+from strop.pipeline import legal
+from strop.testing.case import LawCase
+from strop.testing.laws import InstructionLaws
+from strop.testing.models import attention_draft, mlp_draft
+
+HOST = Host(cpu="test", cores=2)
+
+
+def lowered_before() -> Draft:
+    draft = mlp_draft()
+    draft.engine = "openvino"
+    return draft
+
+
+class TestLaws(InstructionLaws):
+    case = LawCase(
+        instruction=ModelServingFramework(buckets=2),
+        draft=attention_draft,
+        foreign=mlp_draft,
+        idle=(ModelServingFramework(), lowered_before),
+        host=HOST,
+    )
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_hands_the_model_to_the_engine_and_adds_its_traits(engine: str) -> None:
+    instruction = ModelServingFramework(engine=engine)  # type: ignore[arg-type]
+    draft, tally = mlp_draft(), Tally()
+    instruction.at_lower(draft, tally)
+    assert draft.engine == engine and tally.to_json() == {f"model lowered to {engine}": 1}
+    assert instruction.ties().adds == engines.get(engine).adds and Trait.ENGINE in instruction.ties().adds
+
+
+def test_buckets_and_streams_are_options_of_opening() -> None:
+    draft = attention_draft()
+    instruction = ModelServingFramework(buckets=3, streams=2)
+    instruction.at_engine(draft, Tally())
+    assert (draft.engine_options.buckets, draft.engine_options.streams) == (3, 2)
+    assert instruction.opening == {"buckets", "streams"}
+
+
+def test_two_engines_exclude_each_other() -> None:
+    reason = legal(Recipe([ModelServingFramework(), GraphCompile()]), mlp_draft().workload.traits)
+    assert "an engine other than eager" in str(reason)
+
+
+def test_buckets_are_offered_and_taken_only_where_a_dimension_varies() -> None:
+    assert ModelServingFramework().space(Facts(dynamic=True), HOST)["buckets"] == (0, 4)
+    assert "buckets" not in ModelServingFramework().space(Facts(dynamic=False), HOST)
+    assert "one shape" in str(ModelServingFramework(buckets=1).decline(mlp_draft(), HOST))
+    assert ModelServingFramework(buckets=1).decline(attention_draft(), HOST) is None
+
+
+def test_more_streams_than_cores_are_declined() -> None:
+    assert "2 cores" in str(ModelServingFramework(streams=3).decline(mlp_draft(), HOST))
+
+
+@pytest.mark.parametrize("settings", [{"buckets": -1}, {"buckets": 5}, {"streams": 0}])
+def test_settings_out_of_range_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        ModelServingFramework(**settings)  # type: ignore[arg-type]
