@@ -75,16 +75,42 @@ class QualityResult:
     needed_n: int | None = None
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def loss(self) -> float:
+        """How much worse the candidate is, in the metric's own unit; negative when it is better."""
+        return -self.difference.estimate if self.higher_is_better else self.difference.estimate
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of one example's difference, read off the one-sided bound of the loss."""
+        bound = -self.difference.low if self.higher_is_better else self.difference.high
+        tail = float(special.ndtri((1 + self.difference.confidence) / 2))
+        return (bound - self.loss) / tail * math.sqrt(self.n)
+
+    @property
+    def discordance(self) -> float | None:
+        """Share of examples that exactly one arm gets right; ``None`` where outcomes are not right/wrong."""
+        if self.only_baseline is None or self.only_candidate is None:
+            return None
+        return (self.only_baseline + self.only_candidate) / self.n
+
+    def describe(self) -> str:
+        """Return one line: values, loss allowed, how many examples differ, and how many would decide."""
+        words = f"{self.metric} {self.baseline:.4g} → {self.candidate:.4g} (may lose {self.margin:.2g}; {self.n} examples"
+        if self.discordance is not None:
+            words += f", {100 * self.discordance:.1f} % discordant"
+        return words + (f"; {self.needed_n} would decide)" if self.guard is Guard.UNPROVEN and self.needed_n else ")")
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able form; :meth:`from_json` inverts it."""
-        return {**asdict(self), "guard": self.guard.value}
+        return {**asdict(self), "guard": self.guard.value, "difference": self.difference.to_json()}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> QualityResult:
         """Rebuild a result from :meth:`to_json`."""
         changed = {
             "guard": Guard(row["guard"]),
-            "difference": Interval(**row["difference"]),
+            "difference": Interval.from_json(row["difference"]),
             "findings": tuple(Finding(**finding) for finding in row["findings"]),
         }
         return cls(**{**row, **changed})
@@ -130,7 +156,8 @@ def judge_scores(
     lost, won = int((difference < 0).sum()), int((difference > 0).sum())
     share = (lost + won) / len(left)
     if binary:
-        needed = needed_examples(share, margin, alpha) if margin > 0 else None
+        related = 1.0 if groups is None else _design_effect(difference, groups)
+        needed = math.ceil(related * needed_examples(share, margin, alpha)) if margin > 0 else None
     else:
         needed = _needed_scores(difference, margin, alpha)
     return build_result(

@@ -1,0 +1,186 @@
+"""The guard: right direction, right test, able to fail, unable to be fooled by clusters or broken numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from strop.errors import MeasureError
+from strop.measure.quality import Guard, QualityResult, judge_agreement, judge_scores, label_free
+from strop.measure.ratios import FloatArray
+
+
+def outcomes(n: int, lost: int, won: int, right: float = 0.9) -> tuple[FloatArray, FloatArray]:
+    """Return right/wrong outcomes in which the candidate loses and wins given numbers of examples."""
+    baseline = (np.arange(n) < right * n).astype(float)
+    candidate = baseline.copy()
+    candidate[:lost] = 0.0
+    candidate[n - won :] = 1.0
+    return baseline, candidate
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "won", "guard"),
+    [
+        (1500, 0, 0, Guard.HELD),
+        (1500, 5, 2, Guard.HELD),
+        (1500, 12, 12, Guard.HELD),
+        (1500, 20, 10, Guard.UNPROVEN),
+        (1500, 75, 20, Guard.BROKEN),
+        (298, 0, 0, Guard.UNPROVEN),
+        (299, 0, 0, Guard.HELD),
+    ],
+)
+def test_accuracy_guard(n: int, lost: int, won: int, guard: Guard) -> None:
+    found = judge_scores(*outcomes(n, lost, won), margin=0.01, metric="accuracy")
+    assert found.guard is guard
+    assert (found.only_baseline, found.only_candidate, found.n, found.clusters) == (lost, won, n, n)
+    assert found.difference.low <= found.difference.estimate <= found.difference.high
+    assert found.difference.estimate == pytest.approx((won - lost) / n)
+    assert (found.difference.low >= -0.01) == (guard is Guard.HELD)
+
+
+def test_few_differences_are_judged_exactly_and_many_by_the_score_test() -> None:
+    assert "Clopper-Pearson" in judge_scores(*outcomes(1500, 5, 4), margin=0.01, metric="a").test
+    assert "Tango" in judge_scores(*outcomes(1500, 5, 5), margin=0.01, metric="a").test
+
+
+def test_a_set_too_small_says_how_many_it_needs() -> None:
+    found = judge_scores(*outcomes(200, 4, 4), margin=0.01, metric="a")
+    assert found.guard is Guard.UNPROVEN
+    assert found.needed_n == 2474
+    assert [finding.code for finding in found.findings] == ["evaluation-too-small"]
+    assert "2474" in found.findings[0].message
+
+
+def test_a_zero_margin_is_never_held_by_equal_answers() -> None:
+    assert judge_scores(*outcomes(5000, 0, 0), margin=0.0, metric="a").guard is Guard.UNPROVEN
+
+
+def test_a_planted_two_point_drop_is_refused() -> None:
+    generator = np.random.default_rng(0)
+    refused = 0
+    for _ in range(500):
+        draw = generator.random(2000)
+        baseline, candidate = (draw >= 0.01).astype(float), ((draw < 0.01) | (draw >= 0.04)).astype(float)
+        refused += judge_scores(baseline, candidate, margin=0.01, metric="a").guard is not Guard.HELD
+    assert refused >= 475
+
+
+def test_agreement_without_labels() -> None:
+    assert judge_agreement(0, 299, margin=0.01, metric="agreement").guard is Guard.HELD
+    assert judge_agreement(3, 1000, margin=0.01, metric="agreement").guard is Guard.HELD
+    assert judge_agreement(80, 1000, margin=0.01, metric="agreement").guard is Guard.BROKEN
+    assert label_free(0, 299, 0.01)
+    assert not label_free(0, 298, 0.01)
+    assert not label_free(0, 0, 0.01)
+    with pytest.raises(MeasureError, match="5 differing answers of 3"):
+        judge_agreement(5, 3, margin=0.01, metric="agreement")
+
+
+@pytest.mark.parametrize("offset", [0.0, -100.0])
+@pytest.mark.parametrize(("shift", "guard"), [(0.0, Guard.HELD), (0.5, Guard.BROKEN), (-0.5, Guard.HELD), (0.1, Guard.UNPROVEN)])
+def test_losses_are_better_when_lower_and_may_be_negative(offset: float, shift: float, guard: Guard) -> None:
+    generator = np.random.default_rng(1)
+    baseline = offset + generator.normal(0, 1, 400)
+    candidate = baseline + shift + generator.normal(0, 0.3, 400)
+    found = judge_scores(baseline, candidate, margin=0.1, metric="loss", higher_is_better=False)
+    assert found.guard is guard
+    assert found.difference.estimate == pytest.approx(found.candidate - found.baseline)
+    assert found.difference.low <= found.difference.estimate <= found.difference.high
+    mirrored = judge_scores(-baseline, -candidate, margin=0.1, metric="gain")
+    assert mirrored.guard is guard
+    assert mirrored.difference.low == pytest.approx(-found.difference.high)
+
+
+def test_paired_t_bound_is_the_textbook_one() -> None:
+    from scipy import stats
+
+    generator = np.random.default_rng(2)
+    baseline, candidate = generator.normal(0, 1, (2, 60))
+    found = judge_scores(baseline, candidate, margin=0.5, metric="score")
+    reference = stats.ttest_rel(candidate, baseline, alternative="greater").confidence_interval(0.95)
+    assert found.difference.low == pytest.approx(reference.low)
+    assert found.test == "paired t-test"
+    assert found.only_baseline is None
+
+
+def test_too_few_scores_prove_nothing() -> None:
+    found = judge_scores(np.zeros(8) + 0.5, np.zeros(8) + 0.5, margin=0.1, metric="score")
+    assert found.guard is Guard.UNPROVEN
+    assert "8 independent examples are too few" in found.findings[0].message
+    runs = judge_scores(np.array([0.8, 0.81, 0.79, 0.8, 0.82]), np.array([0.81, 0.82, 0.8, 0.8, 0.82]), margin=0.02, metric="s", smallest=5)
+    assert runs.guard is Guard.HELD
+
+
+def test_clusters_are_the_units() -> None:
+    """Copying every source fifty times must not make the proof fifty times better."""
+    generator = np.random.default_rng(3)
+    baseline, candidate = generator.normal(0, 1, (2, 30))
+    once = judge_scores(baseline, candidate, margin=0.5, metric="s")
+    copied = judge_scores(
+        np.repeat(baseline, 50), np.repeat(candidate, 50), margin=0.5, metric="s", clusters=np.repeat(np.arange(30), 50).tolist()
+    )
+    assert copied.difference.low == pytest.approx(once.difference.low)
+    assert (copied.n, copied.clusters) == (1500, 30)
+
+
+def test_clustered_answers_keep_their_error_rate() -> None:
+    """Disagreement concentrated in some sources, exactly the margin bad: the naive test is fooled, ours is not."""
+    generator = np.random.default_rng(4)
+    fooled = held = 0
+    clusters = np.repeat(np.arange(60), 20)
+    for _ in range(400):
+        share = generator.beta(0.25, 0.25 * 9, 60)
+        same = (generator.random(1200) >= np.repeat(share, 20)).astype(float)
+        held += judge_scores(np.ones(1200), same, margin=0.1, metric="a", clusters=clusters.tolist()).guard is Guard.HELD
+        fooled += judge_scores(np.ones(1200), same, margin=0.1, metric="a").guard is Guard.HELD
+    assert held <= 400 * 0.1
+    assert fooled > 400 * 0.15
+
+
+def test_rare_differences_in_clusters_count_at_the_effective_size() -> None:
+    same = np.ones(2000)
+    clusters = (np.arange(2000) // 50).tolist()
+    found = judge_scores(same, same, margin=0.01, metric="a", clusters=clusters)
+    assert found.guard is Guard.HELD
+    assert found.findings[0].code == "related-examples"
+    assert "339 independent" in found.findings[0].message
+    together, apart = same.copy(), same.copy()
+    together[:3] = 0.0
+    apart[[0, 50, 100]] = 0.0
+    bounds = [judge_scores(same, changed, margin=0.01, metric="a", clusters=clusters).difference.low for changed in (together, apart)]
+    assert bounds[0] <= bounds[1] < -0.005
+    assert found.needed_n is not None
+    assert found.needed_n > 299
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("arm", ["baseline", "candidate"])
+def test_numbers_that_are_not_finite_are_an_error(bad: float, arm: str) -> None:
+    scores = {"baseline": np.ones(50), "candidate": np.ones(50)}
+    scores[arm][7] = bad
+    with pytest.raises(MeasureError, match=f"1 of 50 {arm} scores are not finite"):
+        judge_scores(**scores, margin=0.01, metric="accuracy")
+
+
+def test_input_that_cannot_be_paired_is_an_error() -> None:
+    with pytest.raises(MeasureError, match="3 baseline and 4 candidate"):
+        judge_scores(np.ones(3), np.ones(4), margin=0.01, metric="a")
+    with pytest.raises(MeasureError, match="0 baseline and 0 candidate"):
+        judge_scores(np.ones(0), np.ones(0), margin=0.01, metric="a")
+    with pytest.raises(MeasureError, match="2 sources were named for 3"):
+        judge_scores(np.ones(3), np.ones(3), margin=0.01, metric="a", clusters=["x", "y"])
+    with pytest.raises(MeasureError, match="one source"):
+        judge_scores(np.ones(3), np.ones(3), margin=0.01, metric="a", clusters=["x"] * 3)
+    for margin in (-0.01, math.nan):
+        with pytest.raises(MeasureError, match="margin must be 0 or more"):
+            judge_scores(np.ones(3), np.ones(3), margin=margin, metric="a")
+
+
+def test_results_survive_json() -> None:
+    found = judge_scores(*outcomes(200, 4, 4), margin=0.01, metric="a")
+    assert QualityResult.from_json(json.loads(json.dumps(found.to_json()))) == found
