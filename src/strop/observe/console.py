@@ -144,7 +144,8 @@ def trial_line(row: Mapping[str, Any]) -> Text:
 
     status = str(row.get("status", ""))
     good, bad = status in GOOD, status in BAD
-    line = Text(f"  {row.get('id', '')!s:<5}", style="dim")
+    line = Text()
+    line.append(f"  {row.get('id', '')!s:<5}", style="dim")
     line.append(f"{'✓' if good else '✗' if bad else '–'} {status:<19}", style="green" if good else "red" if bad else "")
     interval = _mapping(row.get("speedup"))
     ratio = show_speedup(interval["low"], interval["estimate"], interval["high"]) if interval else ""
