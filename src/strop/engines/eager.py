@@ -88,6 +88,7 @@ class _EagerProgram(Program):
         self._release = hold_cores(options.threads, options.pin)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer one call."""
         import torch
 
         leaves, as_torch = tensors_of(self._reader.leaves(args, kwargs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
     free = [{d: torch.export.Dim.AUTO for d, size in enumerate(s.shape) if size is None} for s in draft.signature.inputs]
     model = flat_model(draft.model, draft.signature, bfloat16)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter calls deprecated parts of torch itself
             program = torch.export.export(model, tuple(leaves), dynamic_shapes={"leaves": tuple(free)}, strict=False)
     except Exception as error:  # the exporter raises many kinds, all meaning the same to a trial
         raise PrepareError(f"torch.export cannot capture {type(draft.model).__name__}: {_first_lines(error)}") from error

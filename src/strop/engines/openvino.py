@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -103,7 +104,9 @@ def _convert(openvino: Any, draft: Draft) -> Model:
 
     program = export_program(draft)
     try:
-        model = openvino.convert_model(program)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converter copies graphs through deprecated parts of torch
+            model = openvino.convert_model(program)
     except Exception as error:  # conversion errors share no class
         raise PrepareError(f"openvino cannot convert {type(draft.model).__name__}: {_first_line(error)}") from error
     known = dict(zip(program.graph_signature.user_inputs, range(len(draft.signature.inputs)), strict=True))
@@ -154,7 +157,7 @@ def _verified(plan: BucketPlan, runner: Any, probes: Sequence[Sequence[Array]], 
         worst = max(_departure(got[cut], want) for got, cut, want in zip(runner.run(filled), cuts, answer, strict=True))
         if not worst <= _PADDING_TOLERANCE:
             return BucketPlan(
-                reason=f"padding changes the answers (by {worst:.1e} of their largest value): the model does not mask what is padded"
+                reason=f"padding changes the answers (by {worst:.1e} of the largest): the model does not mask what is padded"
             )
     return plan
 
@@ -201,7 +204,6 @@ def _count(compiled: CompiledModel, precision: str) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [
-        line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "Check"))
-    ]
-    return lines[-1] if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check"))]
+    return telling[-1] if telling else type(error).__name__

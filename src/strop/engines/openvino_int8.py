@@ -101,7 +101,7 @@ def _sensitivity(quantized: Model, samples: list[dict[str, Array]]) -> dict[str,
     model = quantized.clone()
     names = []
     for op in quantized_operators(model):
-        _add_twin(openvino, model, op)
+        _add_twin(model, op)
         names.append(op.get_friendly_name())
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     first = len(quantized.outputs)
@@ -114,7 +114,7 @@ def _sensitivity(quantized: Model, samples: list[dict[str, Array]]) -> dict[str,
     return dict(ranked)
 
 
-def _add_twin(openvino: Any, model: Model, op: Node) -> None:
+def _add_twin(model: Model, op: Node) -> None:
     from openvino import opset13
 
     twin = _clone(op, [_float_value(value) for value in op.input_values()])

@@ -140,6 +140,7 @@ class OpenVinoProgram(Program):
         self._lock = Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer one call; may be called from several threads."""
         arrays, as_torch = self._reader.arrays(args, kwargs)
         answers = self._buckets.run(arrays, self._outputs) if self._buckets is not None else None
         if answers is None:

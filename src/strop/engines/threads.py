@@ -23,9 +23,7 @@ def hold_cores(threads: int, pin: bool) -> Callable[[], None]:
     import torch
 
     cores = allowed_cores()
-    count = threads or len(cores)
-    if not 0 < count <= len(cores):
-        raise UsageError(f"threads={threads} was asked; this process may use {len(cores)} cores. Use 0 for all of them.")
+    count = check_threads(threads)
     former = torch.get_num_threads()
     torch.set_num_threads(count)
     if pin:
@@ -44,3 +42,15 @@ def allowed_cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def check_threads(threads: int) -> int:
+    """Return how many cores ``threads`` means: 0 stands for all this process may use.
+
+    Raises:
+        UsageError: more threads are asked than the process has cores, or fewer than none.
+    """
+    cores = len(allowed_cores())
+    if not 0 <= threads <= cores:
+        raise UsageError(f"threads={threads} was asked; this process may use {cores} cores. Use 0 for all of them.")
+    return threads or cores
