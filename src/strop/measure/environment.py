@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -141,10 +142,13 @@ def _threads_per_core(siblings: Path) -> int:
 
 def _git(folder: Path) -> dict[str, Any] | None:
     """Return commit and whether files differ from it; ``None`` outside a repository or without git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
     try:
         answers = [
             subprocess.run(
-                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+                [git, "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
             ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]

@@ -25,7 +25,8 @@ class Host:
         l3_bytes: size of the last-level cache.
         memory_bytes: memory this process may use (control-group limit included).
         accelerators: names of accelerators torch could use; empty on a CPU machine.
-        roofs: measured limits, for instance ``{"gemm_float32": 1.7e11, "read": 4.3e10}`` in FLOP/s and bytes/s; empty = not measured.
+        roofs: measured limits, for instance ``{"gemm_float32": 1.7e11, "read": 4.3e10}`` in FLOP/s and bytes/s;
+            empty = not measured.
     """
 
     cpu: str

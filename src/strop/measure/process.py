@@ -15,7 +15,7 @@ from strop.errors import MeasureError
 from strop.measure.clock import uniform
 from strop.measure.counters import group_members, process_state
 
-_GUARD = 'read -r word || kill -KILL -- "-$1"'
+_GUARD = 'read -r word || kill -KILL "-$1"'
 _LOG_LINES, _LOG_CHARACTERS = 20, 4000
 _PADDING_BYTES = 4096
 

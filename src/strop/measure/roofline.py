@@ -59,7 +59,7 @@ class RoofTarget:
         self._kernels: dict[str, Callable[[], Any]] = {}
         self._answer: Any = None
 
-    def run(self, point: str, index: int) -> None:  # noqa: ARG002 - the protocol of a target
+    def run(self, point: str, index: int) -> None:
         """Run the kernel once; its arrays are made at the first call."""
         kernel = self._kernels.get(point)
         if kernel is None:
@@ -82,7 +82,7 @@ class RoofTarget:
         self.run(point, index)
         return [list(self._answer.shape)]
 
-    def call(self, method: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ARG002 - the protocol of a target
+    def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Offer nothing."""
         raise ValueError(f"a roof has no method {method!r}")
 

@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from strop.measure.target import Target
@@ -147,7 +148,7 @@ def serve(worker: Worker, read_fd: int, write_fd: int) -> int:
 
 
 def _threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 if __name__ == "__main__":

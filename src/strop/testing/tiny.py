@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -152,7 +153,7 @@ class TinyTarget:
         if self._plant == "memory":
             np.ones(self._plant_bytes, dtype=np.uint8)
         elif self._plant == "segfault":
-            print("about to read a bad address")
+            sys.stdout.write("about to read a bad address\n")
             import ctypes
 
             ctypes.string_at(1)
