@@ -34,12 +34,12 @@ def test_a_damaged_record_is_refused() -> None:
 
 
 def test_an_unknown_status_is_refused_with_the_nearest() -> None:
-    with pytest.raises(MeasureError, match="trial t01 has the status 'failed to prepar'. Did you mean 'failed to prepare'"):
+    with pytest.raises(MeasureError, match="trial t01 has the status 'failed to prepar'\\. Did you mean 'failed to prepare'"):
         replace(minimal_report(), trials=(trial(1, "x", "failed to prepar"),))
 
 
 def test_an_unknown_guard_word_is_refused() -> None:
-    with pytest.raises(MeasureError, match="'hold'. Did you mean 'held'"):
+    with pytest.raises(MeasureError, match="'hold'\\. Did you mean 'held'"):
         replace(minimal_report(), quality=(QualityCheck(metric="accuracy", guard="hold"),))
 
 
