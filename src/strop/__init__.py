@@ -9,8 +9,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from strop.api import Result, apply, compare, diagnose, open_bundle, optimize, rerun, verify
-    from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, per_example
+    from strop.api.apply import apply
+    from strop.api.bundles import open_bundle
+    from strop.api.compare import compare
+    from strop.api.diagnose import diagnose
+    from strop.api.optimize import optimize
+    from strop.api.rerun import rerun
+    from strop.api.result import Result
+    from strop.api.verify import verify
+    from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, per_example, unjudged
     from strop.contract.recipe import Recipe
     from strop.contract.workload import InferenceWorkload, Split
 
@@ -21,19 +28,20 @@ _HOME = {
     "MaxDrop": "strop.contract.quality",
     "Quality": "strop.contract.quality",
     "Recipe": "strop.contract.recipe",
-    "Result": "strop.api",
+    "Result": "strop.api.result",
     "Split": "strop.contract.workload",
     "accuracy": "strop.contract.quality",
     "agreement": "strop.contract.quality",
-    "apply": "strop.api",
-    "compare": "strop.api",
+    "apply": "strop.api.apply",
+    "compare": "strop.api.compare",
     "corpus_metric": "strop.contract.quality",
-    "diagnose": "strop.api",
-    "open_bundle": "strop.api",
-    "optimize": "strop.api",
+    "diagnose": "strop.api.diagnose",
+    "open_bundle": "strop.api.bundles",
+    "optimize": "strop.api.optimize",
     "per_example": "strop.contract.quality",
-    "rerun": "strop.api",
-    "verify": "strop.api",
+    "rerun": "strop.api.rerun",
+    "unjudged": "strop.contract.quality",
+    "verify": "strop.api.verify",
 }
 """Where each public name lives."""
 
@@ -55,6 +63,7 @@ __all__ = [
     "optimize",
     "per_example",
     "rerun",
+    "unjudged",
     "verify",
 ]
 

@@ -80,7 +80,7 @@ def legal(recipe: Recipe, start: frozenset[Trait]) -> str | None:
     tied = [(instruction, instruction.ties()) for instruction in recipe]
     present = start.union(*(t.adds for _, t in tied))
     if Trait.ENGINE not in present:
-        present |= {Trait.EAGER_ENGINE}
+        present |= engines.get("eager").adds
     for instruction, its in tied:
         missing = sorted(its.needs - present)
         if missing:
@@ -89,7 +89,7 @@ def legal(recipe: Recipe, start: frozenset[Trait]) -> str | None:
             clash = sorted(its.excludes & others.adds) if other is not instruction else []
             if clash:
                 return f"{instruction.number:02d} {instruction.name} excludes {other.number:02d} {other.name}: both bring {' and '.join(clash)}"
-        clash = sorted(its.excludes & (start | (present & {Trait.EAGER_ENGINE})))
+        clash = sorted(its.excludes & start)
         if clash:
             return f"{instruction.number:02d} {instruction.name} cannot be used with {' and '.join(clash)}"
     return None

@@ -31,6 +31,7 @@ class Quality:
         metric: whole-set metric, or ``None``.
         higher_is_better: direction.
         against_original: labels are the original model's own answers.
+        unjudged: why no quality is claimed at all; reports then say "speed only".
     """
 
     name: str
@@ -38,6 +39,7 @@ class Quality:
     metric: Metric | None = None
     higher_is_better: bool = True
     against_original: bool = False
+    unjudged: str = ""
 
 
 def accuracy(name: str = "accuracy") -> Quality:
@@ -58,6 +60,14 @@ def per_example(score: Score, *, name: str, higher_is_better: bool = True) -> Qu
 def corpus_metric(metric: Metric, *, name: str, higher_is_better: bool = True) -> Quality:
     """One number for the whole evaluation set (F1, BLEU, mAP …), judged by a paired bootstrap."""
     return Quality(name=name, metric=metric, higher_is_better=higher_is_better)
+
+
+def unjudged(reason: str) -> Quality:
+    """Claim nothing about quality, for instance because the weights are random; every report will say so.
+
+    Outputs are still compared with the original's, so that plainly wrong ones are refused.
+    """
+    return Quality(name="not judged", unjudged=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,11 +80,22 @@ def infer_signature(examples: Sequence[object], answers: Sequence[object]) -> Si
     Raises:
         WorkloadError: examples disagree in structure, constants, dtype or rank.
     """
-    inputs, input_tree = _merge([[list(a), k] for a, k in map(as_call, examples)], "inputs")
+    inputs = infer_inputs(examples)
+    args, kwargs = as_call(examples[0])
+    input_tree = flatten([list(args), kwargs])[1]
     outputs, output_tree = _merge(list(answers), "outputs")
     if not outputs:
         raise WorkloadError("the model's answer holds no tensor; return a tensor, or a dict, dataclass or tuple of tensors.")
     return Signature(inputs=inputs, input_tree=input_tree, outputs=outputs, output_tree=output_tree)
+
+
+def infer_inputs(examples: Sequence[object]) -> tuple[TensorSpec, ...]:
+    """Read the input half of a signature off example inputs alone.
+
+    Raises:
+        WorkloadError: examples disagree in structure, constants, dtype or rank.
+    """
+    return _merge([[list(a), k] for a, k in map(as_call, examples)], "inputs")[0]
 
 
 def call_leaves(call: Call, signature: Signature) -> list[Any]:

@@ -73,8 +73,18 @@ class InferenceWorkload:
             raise WorkloadError("inputs must name operating points: {'batch 1': [example, ...]}.")
         if not self.inputs or any(len(examples) == 0 for examples in self.inputs.values()):
             raise WorkloadError("inputs must hold at least one operating point, each with at least one example input.")
+        if self.quality.unjudged:
+            return
         if self.quality.score is None and self.quality.metric is None:
             raise WorkloadError("quality has neither a score nor a metric; use strop.accuracy(), strop.per_example(…) …")
+        for name, split in (("screening", self.screening), ("confirming", self.confirming)):
+            if not len(split.inputs):
+                raise WorkloadError(
+                    f"the {name} split is empty, so no candidate could show that it keeps the quality. Give evaluation "
+                    f"inputs, or quality=strop.unjudged('why') for a result about speed only."
+                )
+            if split.labels is None and not self.quality.against_original:
+                raise WorkloadError(f"quality {self.quality.name!r} needs labels, and the {name} split has none.")
 
     @property
     def splits(self) -> dict[str, Split]:

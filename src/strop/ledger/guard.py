@@ -10,38 +10,53 @@ import numpy as np
 
 from strop.ledger.files import read_json
 from strop.ledger.ledger import Ledger
-from strop.measure.quality import QualityResult, judge_scores
+from strop.measure.bootstrap import PairedMetric, judge_corpus
+from strop.measure.quality import judge_scores
 
 
 def record_scores(
-    ledger: Ledger,
-    name: str,
-    baseline: Sequence[float],
-    candidate: Sequence[float],
-    *,
-    sources: Sequence[str] | None,
-    metric: str,
-    margin: float,
-    higher_is_better: bool,
-    alpha: float,
+    ledger: Ledger, name: str, baseline: Sequence[float], candidate: Sequence[float], *, sources: Sequence[str] | None, **settings: Any
 ) -> dict[str, Any]:
-    """Write both arms' per-example scores, judge them, and return the JSON-able judgement for a step."""
-    columns: dict[str, Sequence[Any]] = {"baseline": list(baseline), "candidate": list(candidate)}
-    if sources is not None:
-        columns["sources"] = list(sources)
-    settings = {"metric": metric, "margin": margin, "higher_is_better": higher_is_better, "alpha": alpha}
-    samples = ledger.write_scores(name, columns)
-    record = {"kind": "quality", "settings": settings, "samples": samples}
+    """Write both arms' per-example scores, judge them, and return the JSON-able judgement for a step.
+
+    Args:
+        ledger: an open run.
+        name: of the file with the scores.
+        baseline: scores of the original.
+        candidate: scores of the candidate on the same examples.
+        sources: the source of each example, or ``None``.
+        settings: metric, margin, higher_is_better and alpha of :func:`strop.measure.quality.judge_scores`.
+    """
+    columns: dict[str, Any] = {"baseline": list(baseline), "candidate": list(candidate), "sources": sources}
+    record = {"kind": "quality", "how": "scores", "settings": settings, "samples": ledger.write_scores(name, columns)}
+    return {**record, "result": rejudge_quality(ledger.folder, record)}
+
+
+def record_corpus(
+    ledger: Ledger, name: str, metric: PairedMetric, n: int, *, sources: Sequence[str] | None, **settings: Any
+) -> dict[str, Any]:
+    """Judge a whole-set metric by bootstrap, keep every value it gave, and return the JSON-able judgement for a step.
+
+    The values are recorded in the order in which the bootstrap asked for them, so that the verdict can be recomputed
+    without the model's answers.
+    """
+    asked: list[tuple[float, float]] = []
+
+    def remember(chosen: Any) -> tuple[float, float]:
+        asked.append(metric(chosen))
+        return asked[-1]
+
+    judge_corpus(remember, n, clusters=sources, **settings)
+    columns: dict[str, Any] = {"values": asked, "n": n, "sources": sources}
+    record = {"kind": "quality", "how": "corpus", "settings": settings, "samples": ledger.write_scores(name, columns)}
     return {**record, "result": rejudge_quality(ledger.folder, record)}
 
 
 def rejudge_quality(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Judge the recorded scores again, from the file alone."""
-    columns = read_json(folder / record["samples"]["file"])
-    result: QualityResult = judge_scores(
-        np.asarray(columns["baseline"], dtype=np.float64),
-        np.asarray(columns["candidate"], dtype=np.float64),
-        clusters=columns.get("sources"),
-        **record["settings"],
-    )
-    return dict(result.to_json())
+    columns, settings = read_json(folder / record["samples"]["file"]), record["settings"]
+    if record["how"] == "scores":
+        left, right = (np.asarray(columns[arm], dtype=np.float64) for arm in ("baseline", "candidate"))
+        return judge_scores(left, right, clusters=columns["sources"], **settings).to_json()
+    values = iter(columns["values"])
+    return judge_corpus(lambda _: tuple(next(values)), columns["n"], clusters=columns["sources"], **settings).to_json()

@@ -39,7 +39,7 @@ class Ledger:
     def __init__(self, folder: Path, lock: int, elapsed: float) -> None:
         self.folder = folder
         self._lock = lock
-        self._steps = {step["key"]: step for step in _read_steps(folder)}
+        self._steps = {step["key"]: step for step in read_steps(folder)}
         self._before = elapsed
         self._start = time.monotonic()
 
@@ -74,7 +74,7 @@ class Ledger:
         if not (folder / "plan.json").exists():
             raise RunDirectoryError(f"{folder} does not hold a run to resume; start it without --resume.")
         lock = _acquire(folder)
-        elapsed = sum(step["seconds"] for step in _read_steps(folder))
+        elapsed = sum(step["seconds"] for step in read_steps(folder))
         return cls(folder, lock, elapsed)
 
     def __enter__(self) -> Self:
@@ -159,7 +159,12 @@ def _acquire(folder: Path) -> int:
     return lock
 
 
-def _read_steps(folder: Path) -> list[dict[str, Any]]:
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """Read the finished steps of a run, in order.
+
+    Raises:
+        LedgerError: one of them is damaged; the message names it.
+    """
     steps = [read_json(path) for path in sorted((folder / "steps").glob("*.json"))]
     for path, step in zip(sorted((folder / "steps").glob("*.json")), steps, strict=True):
         if not isinstance(step, dict) or not {"key", "seconds", "result"} <= set(step):

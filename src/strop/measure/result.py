@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -110,9 +111,15 @@ class Interval:
     high: Ratio
     confidence: Ratio
 
-    def to_json(self) -> dict[str, float]:
-        """Return a JSON-able form."""
-        return asdict(self)
+    def to_json(self) -> dict[str, float | None]:
+        """Return a JSON-able form in which an unbounded side and an unknown estimate are ``null``."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, float | None]) -> Interval:
+        """Rebuild an interval from :meth:`to_json`."""
+        unknown = {"low": -math.inf, "estimate": math.nan, "high": math.inf}
+        return cls(**{name: unknown[name] if value is None else value for name, value in row.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +167,8 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able form; :meth:`from_json` inverts it."""
-        return {**asdict(self), "verdict": self.verdict.value, "evidence": dict(self.evidence)}
+        plain = {"verdict": self.verdict.value, "speedup": self.speedup.to_json(), "evidence": dict(self.evidence)}
+        return {**asdict(self), **plain}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Comparison:
@@ -169,7 +177,7 @@ class Comparison:
             **{
                 **row,
                 "verdict": Verdict(row["verdict"]),
-                "speedup": Interval(**row["speedup"]),
+                "speedup": Interval.from_json(row["speedup"]),
                 "findings": tuple(Finding(**f) for f in row["findings"]),
             }
         )

@@ -65,14 +65,28 @@ class Materials:
     def draft(self, workload: Workload, model: torch.nn.Module, seed: int) -> Draft:
         """Return a fresh draft for one trial."""
         examples = [example for point in self.points for example in read_examples(self.point_file(point))]
-        return Draft(
-            model=model,
-            workload=workload,
-            facts=self.facts,
-            seed=seed,
-            signature=self.signature,
-            examples=[map_leaves(torch.from_numpy, example) for example in sorted(examples, key=_elements, reverse=True)],
-        )
+        return draft_for(workload, model, self.signature, seed=seed, facts=self.facts, examples=examples)
+
+
+def draft_for(
+    workload: Workload,
+    model: torch.nn.Module,
+    signature: Signature,
+    *,
+    seed: int,
+    facts: Facts | None = None,
+    examples: Sequence[Any] = (),
+) -> Draft:
+    """Return a draft; examples, if any, become torch tensors and come largest first."""
+    ordered = sorted(examples, key=_elements, reverse=True)
+    return Draft(
+        model=model,
+        workload=workload,
+        facts=facts or Facts(),
+        seed=seed,
+        signature=signature,
+        examples=[map_leaves(torch.as_tensor, example) for example in ordered],
+    )
 
 
 def materialise(workload: Workload, folder: Path, *, seed: int) -> Materials:
@@ -92,7 +106,7 @@ def materialise(workload: Workload, folder: Path, *, seed: int) -> Materials:
         write_examples(folder / "points" / f"{number}.safetensors", list(inputs))
     for name, split in workload.splits.items():
         write_examples(folder / "splits" / f"{name}.safetensors", list(split.inputs))
-    facts = read_facts(model, workload, signature)
+    facts = read_facts(model, workload)
     write_json(
         folder / "materials.json",
         {

@@ -69,12 +69,12 @@ class Reference:
         return state.hexdigest()
 
 
-def parse_reference(text: str, **options: str) -> Reference:
+def parse_reference(argument: str, /, **options: str) -> Reference:
     """Read a workload argument: ``workload.py``, ``workload.py:function`` or ``hf:FOLDER-OR-ID``."""
-    if text.startswith("hf:"):
-        return Reference(kind="hf", value=text[3:], options={k: v for k, v in options.items() if v})
-    path, _, function = text.partition(".py:")
-    resolved = str(Path(path + ".py" if function else text).resolve())
+    if argument.startswith("hf:"):
+        return Reference(kind="hf", value=argument[3:], options={k: v for k, v in options.items() if v})
+    path, _, function = argument.partition(".py:")
+    resolved = str(Path(path + ".py" if function else argument).resolve())
     return Reference(kind="file", value=f"{resolved}:{function}" if function else resolved)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,17 +17,15 @@ from strop.contract.engine import Engine, Program, Source
 from strop.contract.examples import read_examples, write_examples
 from strop.contract.pytree import flatten, map_leaves, to_numpy
 from strop.contract.signature import Call, Signature, as_call
-from strop.ledger.files import read_json
 
 
 class ProgramTarget:
     """An opened artefact with its operating points; what ``strop.measure`` calls a target."""
 
-    def __init__(self, program: Program, inputs: Mapping[str, list[Call]], as_torch: bool) -> None:
+    def __init__(self, program: Program, inputs: Mapping[str, list[Call]]) -> None:
         self.points = {point: len(calls) for point, calls in inputs.items()}
         self._program = program
         self._inputs = inputs
-        self._as_torch = as_torch
 
     def run(self, point: str, index: int) -> None:
         """Answer one call."""
@@ -49,7 +48,7 @@ class ProgramTarget:
         if method != "evaluate":
             raise ValueError(f"a program target has no method {method!r}")
         start = time.monotonic()
-        calls = [_call(example, self._as_torch) for example in read_examples(Path(arguments["inputs"]))]
+        calls = [_call(example, "torch" in sys.modules) for example in read_examples(Path(arguments["inputs"]))]
         chosen = calls[: arguments["first"]] if arguments.get("first") else calls
         answers = [map_leaves(to_numpy, self._program(*args, **kwargs)) for args, kwargs in chosen]
         write_examples(Path(arguments["answers"]), answers)
@@ -69,20 +68,20 @@ def open_target(arguments: Mapping[str, Any]) -> ProgramTarget:
 
     Args:
         arguments: ``engine``, ``artefact`` (folder), ``options`` (of opening), ``signature``, ``points`` (name → file), and
-            ``task`` (file), read only when the engine must rebuild the model from its source.
+            ``task``, read only when the engine must rebuild the model from its source.
     """
     engine = engines.get(arguments["engine"])
     options = EngineOptions(**arguments["options"])
     signature = Signature.from_json(arguments["signature"])
-    program = engine.open(Path(arguments["artefact"]), signature, options, source(engine, Path(arguments["task"])))
+    program = engine.open(Path(arguments["artefact"]), signature, options, source(engine, arguments["task"]))
     inputs = {
         point: [_call(example, engine.imports_torch) for example in read_examples(Path(file))]
         for point, file in arguments["points"].items()
     }
-    return ProgramTarget(program, inputs, engine.imports_torch)
+    return ProgramTarget(program, inputs)
 
 
-def source(engine: Engine, task_file: Path) -> Source | None:
+def source(engine: Engine, told: Mapping[str, Any]) -> Source | None:
     """Return the way to rebuild a trial's model, for engines that need the model's own code."""
     if not engine.needs_source:
         return None
@@ -93,7 +92,7 @@ def source(engine: Engine, task_file: Path) -> Source | None:
         from strop.trial.materials import Materials, build_model
         from strop.trial.task import Task
 
-        task = Task.from_json(read_json(task_file))
+        task = Task.from_json(told)
         workload = task.reference.load()
         draft = Materials(task.materials).draft(workload, build_model(workload, task.seed), task.seed)
         return rebuild(draft, catalogue.recipe_from_json(task.recipe))

@@ -35,7 +35,7 @@ class Prepared:
 
     Attributes:
         recipe: what was prepared.
-        folder: ``artefact/``, ``prepared.json`` and ``task.json``.
+        folder: holds ``artefact/`` and ``prepared.json``.
         preparation: the outcome.
         options: how its artefact is opened.
         seconds: what preparing cost; 0 when it came from the cache.
@@ -123,7 +123,7 @@ class Workshop:
                 "options": asdict(prepared.options),
                 "signature": self._materials.signature.to_json(),
                 "points": {point: str(self._materials.point_file(point)) for point in self._materials.points},
-                "task": str(prepared.folder / "task.json"),
+                "task": self._task(prepared.recipe, prepared.folder).to_json(),
             },
             environment={**launch, **(environment or {})},
         )
@@ -131,10 +131,7 @@ class Workshop:
     def _start(self, recipe: Recipe, entry: Path) -> subprocess.Popen[bytes]:
         folder = _unfinished(entry)
         folder.mkdir(parents=True, exist_ok=True)
-        task = Task(
-            reference=self._reference, materials=self._materials.folder, recipe=recipe.to_json(), folder=folder, seed=self._seed
-        )
-        write_json(folder / "task.json", task.to_json())
+        write_json(folder / "task.json", self._task(recipe, folder).to_json())
         limit = self._host.memory_bytes
         with self._log(entry).open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own module
@@ -146,6 +143,10 @@ class Workshop:
                 env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"},
                 preexec_fn=lambda: _limit_memory(limit),  # noqa: PLW1509 - the parent starts no thread that holds a lock here
             )
+
+    def _task(self, recipe: Recipe, folder: Path) -> Task:
+        where = self._materials.folder
+        return Task(reference=self._reference, materials=where, recipe=recipe.to_json(), folder=folder, seed=self._seed)
 
     def _prepared(self, recipe: Recipe, entry: Path, seconds: Seconds, failed: Preparation | None) -> Prepared:
         preparation = failed or Preparation.from_json(read_json(entry / "prepared.json"))

@@ -1,0 +1,262 @@
+"""Fill the report from the ledger alone, so that an interrupted run and an old one are reported like any other."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strop.api.numbers import latencies, pareto, roofline
+from strop.contract.recipe import Recipe
+from strop.ledger.files import read_json
+from strop.ledger.judgement import read_comparisons
+from strop.ledger.ledger import read_pairs, read_steps
+from strop.measure.host import Host
+from strop.measure.quality import QualityResult
+from strop.measure.ratios import log_ratios
+from strop.measure.result import Finding
+from strop.report.evidence import Ablation, Claim, ColdMark, ColdStart, Command, Cost, Footprint, QualityCheck, Samples
+from strop.report.model import RunReport, break_even_calls
+from strop.report.parts import Budget, Diagnosis, Operator, Outcome, Subject, Suggestion, Trial
+
+GUARD_WORDS = {"held": "held", "worse quality": "broken", "unproven quality": "unproven"}
+MARKS = {"interpreter_up": "interpreter up", "imported": "engine imported", "loaded": "artefact open", "first_output": "first answer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run directory, read."""
+
+    folder: Path
+    plan: Mapping[str, Any]
+    steps: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """Read plan and steps."""
+        return cls(folder, read_json(folder / "plan.json"), {step["key"]: step for step in read_steps(folder)})
+
+    def result(self, key: str) -> Any:
+        """Return a step's result, or ``None`` if the run did not get there."""
+        return self.steps[key]["result"] if key in self.steps else None
+
+    def under(self, prefix: str) -> list[Mapping[str, Any]]:
+        """Return the results of all steps whose key begins with ``prefix/``."""
+        return [step["result"] for key, step in self.steps.items() if key.startswith(f"{prefix}/")]
+
+    @property
+    def confirmed(self) -> Mapping[str, Any] | None:
+        """The confirmation of the result, or of the last claim tested."""
+        end = self.result("end")
+        named = self.result(f"confirm/{end['result']}") if end and end["result"] else None
+        every = self.under("confirm")
+        return named or (every[-1] if every else None)
+
+
+def assemble(folder: Path, spent: float) -> RunReport:
+    """Build the report of a run.
+
+    Args:
+        folder: the run directory.
+        spent: seconds the run has taken.
+    """
+    record = Record.read(folder)
+    end = record.result("end") or {"result": None, "exit_code": 130, "reason": "interrupted", "kept": [], "recipe": "", "findings": []}
+    confirmed = record.confirmed
+    machine = read_json(folder / "host.json") if (folder / "host.json").exists() else {"cpu": "unknown", "cores": 0, "isa": [], "memory": 0}
+    trials = [row for row in record.under("trial") if "key" in row]
+    baseline, result = latencies(record, confirmed)
+    held = bool(end["result"])
+    return RunReport(
+        subject=_subject(record),
+        budget=Budget(limit=record.plan["request"]["budget"], spent=spent, steps=_spent(record)),
+        outcome=Outcome(exit_code=end["exit_code"], kept=tuple(end["kept"]), reason=end["reason"]),
+        host=Host(
+            cpu=machine["cpu"], cores=machine["cores"], isa=frozenset(machine["isa"]), memory_bytes=machine["memory"],
+            roofs=record.result("roofs") or {},
+        ),
+        baseline=baseline,
+        result=result if held else (),
+        diagnosis=_diagnosis(record),
+        trials=tuple(_trial(row, end) for row in trials),
+        recipe_yaml=end["recipe"],
+        gate=Claim(comparisons=tuple(read_comparisons(confirmed["confirm"]).values())) if confirmed else None,
+        ablation=_ablation(record, end),
+        quality=_quality(record, confirmed),
+        footprint_before=_footprint(confirmed, "baseline"),
+        footprint_after=_footprint(confirmed, "candidate"),
+        cold_start=_cold_start(confirmed),
+        cost=_cost(baseline, result, spent) if held else None,
+        error_rate=_error_rate(record),
+        findings=_findings(record, confirmed, end),
+        samples=_samples(record, confirmed),
+        pareto=pareto(record, trials, baseline, confirmed),
+        roofline=roofline(record, confirmed),
+        environment=_environment(folder),
+        commands=_commands(folder, record),
+        version=record.plan["version"],
+        started=record.plan["started"],
+    )
+
+
+def _subject(record: Record) -> Subject:
+    plan, request = record.plan, record.plan["request"]
+    facts = read_json(record.folder / "materials" / "materials.json")["facts"] if (record.folder / "materials" / "materials.json").exists() else None
+    drop = request["max_drop"]
+    words = f"{100 * drop['value']:g} % of the original's value" if drop["relative"] else f"{drop['value']:g}, absolute"
+    return Subject(
+        name=plan["name"],
+        reference=plan["reference"],
+        detail=f"{facts['parameters'] / 1e6:.1f} M parameters, {facts['weight_bytes'] / 1e6:.0f} MB" if facts else "",
+        aim=request["aim"],
+        max_drop=words,
+    )
+
+
+def _spent(record: Record) -> dict[str, float]:
+    spent: dict[str, float] = {}
+    for key, step in record.steps.items():
+        name = key.partition("/")[0]
+        spent[name] = spent.get(name, 0.0) + step["seconds"]
+    return {name: seconds for name, seconds in spent.items() if seconds >= 0.05}
+
+
+def _trial(row: Mapping[str, Any], end: Mapping[str, Any]) -> Trial:
+    status = "kept" if end["result"] == row["key"] and row["status"] == "faster" else row["status"]
+    screen = {p: c.speedup for p, c in read_comparisons(row["screen"]).items()} if row["screen"] else {}
+    return Trial(
+        id=row["key"],
+        recipe=row["text"] + ("" if row["against"] == Recipe().key else " (against the stack so far)"),
+        status=status,
+        instructions=tuple(row["recipe"]),
+        reason=row["reason"],
+        screen=screen,
+        preparation=row["seconds"] or None,
+        tallies=row["preparation"]["tallies"],
+        quality=QualityResult.from_json(row["quality"]["result"]).describe() if row["quality"] else "",
+    )
+
+
+def _ablation(record: Record, end: Mapping[str, Any]) -> tuple[Ablation, ...]:
+    measured = dict(end.get("ablation", []))
+    rows = []
+    for name in end["kept"]:
+        row = measured.get(name.partition(" ")[2])
+        if row is None:
+            rows.append(Ablation(instruction=name, reason="not measured alone: the rest of the recipe cannot be without it, or no time was left"))
+        else:
+            interval = read_comparisons(row["screen"])["all"].speedup if row["screen"] else None
+            rows.append(Ablation(instruction=name, contribution=interval, verdict="kept", reason="screen only"))
+    return tuple(rows)
+
+
+def _quality(record: Record, confirmed: Mapping[str, Any] | None) -> tuple[QualityCheck, ...]:
+    if confirmed is None:
+        return ()
+    if confirmed["quality"] is None:
+        note = f"speed only, no quality claim: {record.result('workload')['unjudged']}"
+        return (QualityCheck(metric="not judged", guard="not measured", note=note),)
+    judged = QualityResult.from_json(confirmed["quality"]["result"])
+    return (
+        QualityCheck(
+            metric=judged.metric,
+            guard=GUARD_WORDS[judged.guard.value],
+            baseline=judged.baseline,
+            result=judged.candidate,
+            margin=judged.margin,
+            difference=judged.difference,
+            test=judged.test,
+            examples=judged.n,
+            clusters=judged.clusters,
+            discordance=judged.discordance,
+            needed=judged.needed_n,
+            higher_is_better=judged.higher_is_better,
+        ),
+    )
+
+
+def _footprint(confirmed: Mapping[str, Any] | None, arm: str) -> Footprint:
+    if confirmed is None:
+        return Footprint()
+    peaks = [start[arm]["peak"] for start in confirmed["starts"]]
+    return Footprint(process_peak=int(statistics.median(peaks)), disk=confirmed["disk"][arm])
+
+
+def _cold_start(confirmed: Mapping[str, Any] | None) -> ColdStart | None:
+    if confirmed is None:
+        return None
+    marks = tuple(
+        ColdMark(name=words, baseline=_mark(confirmed, "baseline", mark), result=_mark(confirmed, "candidate", mark))
+        for mark, words in MARKS.items()
+    )
+    return ColdStart(marks=marks, starts=len(confirmed["starts"]))
+
+
+def _mark(confirmed: Mapping[str, Any], arm: str, mark: str) -> float:
+    return statistics.median(start[arm]["marks"][mark] for start in confirmed["starts"])
+
+
+def _cost(baseline: Any, result: Any, spent: float) -> Cost:
+    after = {row.point: row.p50.estimate for row in result}
+    return Cost(seconds=spent, break_even={r.point: break_even_calls(spent, r.p50.estimate, after[r.point]) for r in baseline})
+
+
+def _error_rate(record: Record) -> str:
+    alpha = record.plan["request"]["alpha"]
+    placebo = record.result("placebo")
+    said = read_comparisons(placebo["judgement"])["all"] if placebo else None
+    seen = f"; the original against itself was found {said.verdict.value} in {said.pairs} pairs" if said else ""
+    return f"at most {100 * alpha:g} % chance that any claim of this report is a false “faster”{seen}"
+
+
+def _findings(record: Record, confirmed: Mapping[str, Any] | None, end: Mapping[str, Any]) -> tuple[Finding, ...]:
+    found = [Finding(**row) for row in end["findings"]]
+    for comparison in read_comparisons(confirmed["confirm"]).values() if confirmed else ():
+        found += [f for f in comparison.findings if f not in found]
+    return tuple(found)
+
+
+def _samples(record: Record, confirmed: Mapping[str, Any] | None) -> tuple[Samples, ...]:
+    if confirmed is None:
+        return ()
+    judgement = confirmed["confirm"]
+    pairs = read_pairs(record.folder / judgement["samples"]["file"])
+    return tuple(
+        # the report draws ln(baseline / result), so that larger is faster
+        Samples(point=point, log_ratios=tuple(float(-y) for y in log_ratios(pairs, point, judgement["plan"]["metric"])))
+        for point in judgement["points"]
+    )
+
+
+def _diagnosis(record: Record) -> tuple[Diagnosis, ...]:
+    return tuple(
+        Diagnosis(
+            point=row["point"],
+            bottleneck=row["bottleneck"],
+            reason=row["reason"],
+            operators=tuple(Operator(**o) for o in row["operators"]),
+            suggestions=tuple(Suggestion(**s) for s in row["suggestions"]),
+        )
+        for row in record.result("diagnosis") or []
+    )
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    if not (folder / "env.json").exists():
+        return {}
+    rows: dict[str, str] = {}
+    for name, value in read_json(folder / "env.json").items():
+        if isinstance(value, Mapping):
+            rows.update({f"{name}.{key}": str(item) for key, item in value.items()})
+        else:
+            rows[name] = str(value)
+    return rows
+
+
+def _commands(folder: Path, record: Record) -> tuple[Command, ...]:
+    verify = Command(line=f"strop verify {folder.name}", what="recompute every verdict from the raw samples")
+    rerun = Command(line=f"strop rerun {folder.name}", what="measure the claim again, here and now")
+    return (verify, rerun) if record.plan["reference"] else (verify,)
+

@@ -1,0 +1,77 @@
+"""Making and opening bundles."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from strop import bundle
+from strop.bundle.files import ARTEFACT
+from strop.bundle.manifest import Manifest, Origin
+from strop.catalogue import recipe_from_json
+from strop.contract.engine import Program
+from strop.contract.signature import Signature
+from strop.errors import ArtefactError
+from strop.pipeline import rebuild
+from strop.trial.materials import build_model, draft_for
+from strop.trial.reference import parse_reference
+from strop.trial.workshop import Prepared
+
+
+def save_bundle(
+    folder: Path,
+    prepared: Prepared,
+    signature: Signature,
+    *,
+    origin: Origin,
+    quality: Mapping[str, Any] | None = None,
+    latency: Mapping[str, Mapping[str, float]] | None = None,
+) -> Manifest:
+    """Copy a prepared artefact into a bundle of its own."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(prepared.artefact, partial / ARTEFACT)
+    manifest = bundle.write_bundle(
+        partial,
+        engine=prepared.preparation.engine,
+        signature=signature,
+        options=prepared.options,
+        recipe=prepared.recipe.to_json(),
+        tallies=prepared.preparation.tallies,
+        origin=origin,
+        quality=quality,
+        latency=latency,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return manifest
+
+
+def open_bundle(folder: str | Path, *, workload: str | None = None, trust: bool = False) -> Program:
+    """Open a bundle: a drop-in callable for the model.
+
+    Args:
+        folder: the bundle.
+        workload: workload file, for a bundle of the eager engine whose own reference has moved.
+        trust: open a bundle that can execute code although it was not written on this machine.
+
+    Raises:
+        ArtefactError: the bundle is damaged, unsafe, or needs a workload that cannot be found.
+    """
+    folder = Path(folder)
+    manifest = bundle.read_manifest(folder)
+    if manifest.engine != "eager":
+        return bundle.open_bundle(folder, trust=trust)
+    reference = workload or manifest.origin.reference
+    if not reference:
+        raise ArtefactError(f"{folder} runs on the eager engine and was made from a live object; give its workload file.")
+
+    def source() -> Any:
+        loaded = parse_reference(reference).load()
+        draft = draft_for(loaded, build_model(loaded, 0), manifest.signature, seed=0)
+        return rebuild(draft, recipe_from_json(manifest.recipe))
+
+    return bundle.open_bundle(folder, source=source, trust=trust)
+

@@ -1,0 +1,185 @@
+"""The main job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from strop import __version__
+from strop.api.assemble import assemble
+from strop.api.bundles import save_bundle
+from strop.api.result import KEPT, NOTHING_PAID, Result
+from strop.api.run import open_ledger, open_session, refer
+from strop.bundle.manifest import Origin
+from strop.catalogue import row, write_recipe
+from strop.contract.card import Aim
+from strop.contract.quality import MaxDrop
+from strop.contract.recipe import Recipe
+from strop.contract.workload import InferenceWorkload, Workload
+from strop.errors import UsageError, did_you_mean
+from strop.ledger.files import sha256, write_atomic, write_json
+from strop.ledger.ledger import Ledger
+from strop.observe import Event, Level, Observer, silent
+from strop.report.html import render_html
+from strop.search.optimize import Search, describe, search
+from strop.search.request import Request
+from strop.search.session import Session
+from strop.trial.reference import Reference
+from strop.units import parse_seconds
+
+INFERENCE_AIMS = (Aim.LATENCY, Aim.THROUGHPUT)
+
+
+def optimize(
+    workload: str | Path | Workload,
+    *,
+    aim: str = "latency",
+    max_drop: str | MaxDrop = "1%",
+    budget: str | float = "10m",
+    out: str | Path | None = None,
+    seed: int = 0,
+    only: Iterable[int | str] = (),
+    exact: bool = False,
+    strict: bool = False,
+    resume: bool = False,
+    observer: Observer = silent,
+    **options: str,
+) -> Result:
+    """Find what makes a model faster on this machine without losing quality, and prove it.
+
+    Args:
+        workload: a workload file (``path.py`` or ``path.py:function``), ``hf:FOLDER-OR-ID``, or a live
+            :class:`strop.InferenceWorkload`.
+        aim: ``"latency"`` (time of a call) or ``"throughput"`` (time for many calls).
+        max_drop: quality that may be lost: ``"1%"`` of the original's value, ``"1pt"`` (0.01) or a plain number.
+        budget: time for everything: ``"4m"``, ``"90s"`` or seconds.
+        out: the run directory; default ``runs/<name>``.
+        seed: of coins, inputs and preparations.
+        only: numbers or names of the instructions to try; default: all that apply.
+        exact: confirm by an exact sign-flip test, which assumes no distribution.
+        strict: family-wise error probability 1 % instead of 5 %.
+        resume: go on with the run in ``out``.
+        observer: told what happens.
+        options: for ``hf:`` workloads: ``task``, ``data``, ``text`` and ``label``.
+
+    Returns:
+        The result; ``result.exit_code`` is 0 when something was kept, 3 when nothing paid, 130 when interrupted.
+
+    Raises:
+        UsageError: an argument, the workload or the run directory cannot be used.
+        StropError: the original model could not be measured.
+    """
+    request = Request(
+        aim=_aim(aim),
+        max_drop=MaxDrop.parse(max_drop) if isinstance(max_drop, str) else max_drop,
+        budget=parse_seconds(budget) if isinstance(budget, str) else float(budget),
+        seed=seed,
+        alpha=0.01 if strict else 0.05,
+        exact=exact,
+        only=tuple(row(key).number for key in only),
+    )
+    with refer(workload, **options) as reference:
+        folder = Path(out) if out is not None else Path("runs") / _name(workload)
+        plan = _plan(workload, reference, request, resume, folder)
+        with open_ledger(folder, plan, resume=resume) as ledger:
+            _run(reference, request, ledger, observer)
+            return _close(ledger, observer)
+
+
+def _run(reference: Reference, request: Request, ledger: Ledger, observer: Observer) -> None:
+    """Search; whatever ends the search early is on record before it leaves."""
+    observer(Event("run.started", f"budget {request.budget:.0f} s", data={"budget": request.budget, "elapsed": ledger.elapsed}))
+    try:
+        with open_session(reference, request, ledger, observer) as session:
+            ledger.step("workload", lambda: _about(session, reference))
+            found = search(session)
+            ledger.step("end", lambda: _end(session, found, reference))
+    except KeyboardInterrupt:
+        observer(Event("run.interrupted", "interrupted; what was measured is on disk, --resume goes on", Level.WARNING))
+
+
+def _about(session: Session, reference: Reference) -> dict[str, Any]:
+    quality = session.workload.quality
+    return {"digest": reference.digest(), "unjudged": quality.unjudged, "original": Recipe().key}
+
+
+def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any]:
+    """Write bundle and recipe, and return how the run ended."""
+    last = found.confirmations[-1][1] if found.confirmations else None
+    reason = last.problem if last is not None else "no recipe was found to be faster and as good"
+    kept = found.result
+    if kept is not None and last is not None:
+        manifest = save_bundle(
+            session.ledger.folder / "bundle",
+            kept,
+            session.materials.signature,
+            origin=Origin(
+                workload=session.workload.name,
+                reference=reference.value if reference.replayable else "",
+                how=f"strop optimize --aim {session.request.aim}",
+            ),
+            quality=last.row["quality"]["result"] if last.row["quality"] else {},
+            latency={point: {"speedup": c.speedup.estimate, "low": c.speedup.low} for point, c in last.comparisons.items()},
+        )
+        write_atomic(session.ledger.folder / "recipe.yaml", write_recipe(kept.recipe).encode())
+        session.tell("bundle.written", f"bundle of {len(manifest.files)} files", level=Level.DETAIL)
+    return {
+        "result": kept.recipe.key if kept else None,
+        "exit_code": KEPT if kept else NOTHING_PAID,
+        "reason": "" if kept else reason,
+        "kept": describe(kept.recipe) if kept else [],
+        "recipe": write_recipe(kept.recipe) if kept else "",
+        "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
+        "ablation": [[name, trial.row] for name, trial in found.ablation],
+        "untried": [str(recipe) for recipe in found.standing.untried],
+        "measuring": session.bench.measuring,
+    }
+
+
+def _close(ledger: Ledger, observer: Observer) -> Result:
+    report = assemble(ledger.folder, ledger.elapsed)
+    write_json(ledger.folder / "report.json", report.to_json())
+    write_atomic(ledger.folder / "report.html", render_html(report).encode())
+    if ledger.done("end"):
+        written = [p for p in ledger.folder.rglob("*") if p.is_file() and _sealed(p.relative_to(ledger.folder).parts)]
+        write_json(ledger.folder / "digests.json", {p.relative_to(ledger.folder).as_posix(): sha256(p) for p in sorted(written)})
+    result = Result(ledger.folder, report)
+    observer(Event("run.finished", report.outcome.reason, Level.RESULT, {"exit_code": result.exit_code}))
+    return result
+
+
+def _sealed(parts: tuple[str, ...]) -> bool:
+    """Files that do not change after a run has ended, and that its claims rest on."""
+    return parts[0] in ("plan.json", "env.json", "host.json", "recipe.yaml", "report.json", "steps", "samples", "scores", "bundle")
+
+
+def _plan(workload: Any, reference: Reference, request: Request, resume: bool, folder: Path) -> dict[str, Any]:
+    plan: dict[str, Any] = {
+        "command": "optimize",
+        "version": __version__,
+        "name": _name(workload),
+        "reference": reference.to_json() if reference.replayable else None,
+        "request": request.to_json(),
+    }
+    if not resume or not (folder / "plan.json").exists():
+        plan["started"] = datetime.fromtimestamp(time.time()).astimezone().isoformat(timespec="seconds")
+    return plan
+
+
+def _name(workload: Any) -> str:
+    if isinstance(workload, InferenceWorkload):
+        return workload.name or "live"
+    text = str(workload).removeprefix("hf:").partition(".py:")[0].removesuffix(".py").rstrip("/")
+    path = Path(text)
+    return path.parent.name if path.name == "workload" and path.parent.name else path.name
+
+
+def _aim(text: str) -> Aim:
+    names = [str(aim) for aim in INFERENCE_AIMS]
+    if text not in names:
+        raise UsageError(f"aim {text!r} cannot be asked of an inference workload.{did_you_mean(text, names)}")
+    return Aim(text)
+

@@ -1,0 +1,107 @@
+"""Measure a run's claim again, here and now, from nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from strop.api.run import open_ledger, open_session
+from strop.catalogue import read_recipe
+from strop.errors import UsageError, WorkloadError
+from strop.ledger.files import read_json
+from strop.ledger.judgement import read_comparisons, record_judgement
+from strop.measure.confirm import rerun_interval
+from strop.measure.plan import ConfirmPlan
+from strop.measure.result import Comparison, Interval
+from strop.observe import Observer, silent
+from strop.search.request import Request
+from strop.trial.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """One claim, then and now.
+
+    Attributes:
+        point: operating point, or ``"all"``.
+        then: the recorded comparison.
+        now: the comparison of this rerun.
+        expected: where the new estimate lies with 95 % if nothing changed (a prediction interval of the speed-up).
+    """
+
+    point: str
+    then: Comparison
+    now: Comparison
+    expected: Interval
+
+    @property
+    def inside(self) -> bool:
+        """Whether the new estimate lies where the old report predicts it."""
+        return self.expected.low <= self.now.speedup.estimate <= self.expected.high
+
+    @property
+    def same_verdict(self) -> bool:
+        """Whether both say the same."""
+        return self.then.verdict is self.now.verdict
+
+
+def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer = silent) -> tuple[Agreement, ...]:
+    """Prepare original and result from nothing, measure them by the registered plan, and compare with the record.
+
+    Args:
+        run: the directory of a finished run that kept something.
+        out: directory of the rerun; default: the first free ``<run>-rerun-N``.
+        observer: told what happens.
+
+    Returns:
+        Then and now for every operating point and over all of them.
+
+    Raises:
+        UsageError: the run kept nothing, or used a live object.
+    """
+    folder = Path(run)
+    plan, recipe_file = read_json(folder / "plan.json"), folder / "recipe.yaml"
+    if plan.get("reference") is None:
+        raise WorkloadError(f"{folder} was made from a live object, which no other process can rebuild; only files can be rerun.")
+    if not recipe_file.exists():
+        raise UsageError(f"{folder} kept nothing, so there is no claim to measure again.")
+    recipe = read_recipe(recipe_file)
+    then = _recorded(folder, recipe.key)
+    request = replace(Request.from_json(plan["request"]), seed=plan["request"]["seed"] + 1)
+    registered = ConfirmPlan.from_json(then["plan"])
+    place = Path(out) if out is not None else _free(folder)
+    told = {"command": "rerun", "version": plan["version"], "name": plan["name"], "request": request.to_json(), "of": folder.name}
+    with (
+        open_ledger(place, {**told, "reference": plan["reference"], "started": plan["started"]}, resume=False) as ledger,
+        open_session(Reference(**plan["reference"]), request, ledger, observer, fresh=True) as session,
+    ):
+        (result,) = session.prepare([recipe])
+        if not result.ready:
+            raise UsageError(f"the recipe of {folder} can no longer be prepared: {result.preparation.reason}")
+        name = f"confirm/{recipe.key}"
+
+        def measure() -> object:
+            pairs = session.bench.confirm(name, session.baseline, result, registered, lambda n, b, c: None)
+            return record_judgement(ledger, name.replace("/", "-"), registered, pairs, session.materials.points)
+
+        now = read_comparisons(ledger.step(name, measure))
+    return tuple(
+        Agreement(point=p, then=old, now=now[p], expected=rerun_interval(old, registered.rounds))
+        for p, old in read_comparisons(then).items()
+    )
+
+
+def _recorded(folder: Path, key: str) -> dict[str, object]:
+    for path in sorted((folder / "steps").glob("*.json")):
+        step = read_json(path)
+        if step["key"] == f"confirm/{key}":
+            recorded: dict[str, object] = step["result"]["confirm"]
+            return recorded
+    raise UsageError(f"{folder} holds no confirmed claim about its recipe.")
+
+
+def _free(folder: Path) -> Path:
+    number = 1
+    while (place := folder.with_name(f"{folder.name}-rerun-{number}")).exists():
+        number += 1
+    return place

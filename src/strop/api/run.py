@@ -1,0 +1,134 @@
+"""Opening a run: load the workload, write its data, read the machine, and put the session together."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from strop.contract.workload import InferenceWorkload, Workload
+from strop.errors import UsageError, WorkloadError
+from strop.ledger.cache import cache_folder, prune
+from strop.ledger.files import write_json
+from strop.ledger.ledger import Ledger
+from strop.measure.environment import read_environment
+from strop.measure.host import Host, read_host
+from strop.observe import JsonlSink, Observer, tee
+from strop.search.bench import Bench
+from strop.search.budget import Budget
+from strop.search.examiner import Examiner
+from strop.search.request import Request
+from strop.search.session import Session
+from strop.trial.live import LiveObject
+from strop.trial.materials import Materials, materialise
+from strop.trial.reference import Reference, parse_reference
+from strop.trial.workshop import Workshop
+
+BACK_ENDS = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "numpy")
+"""Distributions whose version decides what an artefact looks like."""
+
+WARMING_SHARE = 0.015
+"""Share of the budget that warming one arm may take; a run starts some twenty arms."""
+
+LONGEST_WARMING = 30.0
+
+
+@contextlib.contextmanager
+def refer(workload: str | Path | Workload, **options: str) -> Iterator[Reference]:
+    """Turn whatever the caller has into a reference that child processes can load while the context is open."""
+    if isinstance(workload, InferenceWorkload):
+        with LiveObject(workload) as live:
+            yield Reference(kind="live", value=live.address)
+    elif isinstance(workload, str | Path):
+        yield parse_reference(str(workload), **options)
+    else:
+        raise WorkloadError(
+            f"a workload is a file, hf:FOLDER-OR-ID or a strop.InferenceWorkload; got a {type(workload).__name__}."
+        )
+
+
+@contextlib.contextmanager
+def open_session(reference: Reference, request: Request, ledger: Ledger, observer: Observer, *, fresh: bool = False) -> Iterator[Session]:
+    """Put a session together; its processes end with the context.
+
+    Args:
+        reference: where the workload comes from.
+        request: what is asked.
+        ledger: an open run.
+        observer: told what happens, besides the run's own event file.
+        fresh: prepare everything anew instead of taking artefacts from the cache.
+    """
+    told = tee(JsonlSink(ledger.folder / "events.jsonl"), observer)
+    workload = reference.load()
+    materials = _materials(workload, ledger, request.seed)
+    host = read_host()
+    _note_machine(ledger, host)
+    cache = ledger.folder / "artefacts" if fresh else cache_folder() / "artefacts"
+    prune(cache)
+    origin = _origin(reference, materials, host, request)
+    workshop = Workshop(reference, materials, host, cache, origin, ledger.folder / "logs", request.seed)
+    budget = Budget(request.budget, lambda: ledger.elapsed)
+    warm = min(LONGEST_WARMING, max(2.0, WARMING_SHARE * request.budget))
+    with Bench(workshop, materials.points, request.seed, ledger.folder / "logs", told, warm) as bench:
+        yield Session(
+            request=request,
+            ledger=ledger,
+            observer=told,
+            workload=workload,
+            materials=materials,
+            workshop=workshop,
+            bench=bench,
+            examiner=Examiner(workload, materials, ledger, bench, request.max_drop, request.alpha),
+            host=host,
+            budget=budget,
+            reserved=budget.reserve(0, 0.0),
+        )
+
+
+def open_ledger(out: Path, plan: dict[str, Any], *, resume: bool) -> Ledger:
+    """Create the run directory, or go on with it if the same thing is asked again.
+
+    Raises:
+        UsageError: another workload or question was asked in that directory.
+    """
+    if not resume:
+        return Ledger.create(out, plan)
+    ledger = Ledger.resume(out)
+    recorded = {key: value for key, value in ledger.plan.items() if key != "format"}
+    differing = sorted(key for key in plan if recorded.get(key) != plan[key])
+    if differing:
+        raise UsageError(f"{out} was started with another {', '.join(differing)}; resume it with the same arguments, or choose another --out.")
+    return ledger
+
+
+def _materials(workload: Workload, ledger: Ledger, seed: int) -> Materials:
+    folder = ledger.folder / "materials"
+    if (folder / "materials.json").exists():
+        return Materials(folder)
+    return materialise(workload, folder, seed=seed)
+
+
+def _note_machine(ledger: Ledger, host: Host) -> None:
+    if not (ledger.folder / "env.json").exists():
+        write_json(ledger.folder / "env.json", read_environment())
+        write_json(ledger.folder / "host.json", {"cpu": host.cpu, "cores": host.cores, "isa": sorted(host.isa), "memory": host.memory_bytes})
+
+
+def _origin(reference: Reference, materials: Materials, host: Host, request: Request) -> dict[str, Any]:
+    """What artefacts depend on besides the recipe."""
+    versions = {}
+    for name in BACK_ENDS:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return {
+        "workload": reference.digest(),
+        "data": materials.index["data"],
+        "isa": sorted(host.isa),
+        "cores": host.cores,
+        "python": platform.python_version(),
+        "versions": versions,
+        "seed": request.seed,
+    }

@@ -1,0 +1,33 @@
+"""``strop run``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from strop.cli._shared import print_json
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--input", "source", default="-", show_default=True, help="JSON file with one call, or - for standard input.")
+@click.option("--workload", default=None, help="Workload file, for bundles of the eager engine.")
+@click.option("--trust", is_flag=True, help="Open a bundle that can execute code and was not made on this machine.")
+def command(bundle: str, source: str, workload: str | None, trust: bool) -> None:
+    """Answer one call with BUNDLE and print the answer as JSON.
+
+    The call is an object of named arrays, or a list of positional arrays: {"input_ids": [[101, 2307, 102]], ...}
+    """
+    from strop.api.bundles import open_bundle
+    from strop.api.calls import answer_json
+    from strop.errors import UsageError
+
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        call = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the input {source} is not readable JSON: {error}") from error
+    print_json(answer_json(open_bundle(bundle, workload=workload, trust=trust), Path(bundle), call))

@@ -1,0 +1,178 @@
+"""The measuring bench of a run: arms that are alive, and the two ways of comparing them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from strop.measure.arm import Arm
+from strop.measure.collect import BlockPlan, PointProfile, block_plan, profile, take_pair
+from strop.measure.judge import Screen
+from strop.measure.plan import ConfirmPlan, ScreenPlan
+from strop.measure.result import Pair
+from strop.measure.timing import WarmRule
+from strop.observe import Event, Level, Observer
+from strop.trial.workshop import Prepared, Workshop
+from strop.units import Seconds
+
+LOAD_TIMEOUT: Seconds = 120.0
+"""An arm that has not opened its artefact by then counts as hung."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """One arm that is alive and warm, and parked unless it has the turn.
+
+    Attributes:
+        prepared: what it runs.
+        arm: its process.
+        profile: call time and discards per operating point.
+        marks: seconds from spawn to each moment of starting.
+        uses: comparisons it has served in.
+    """
+
+    prepared: Prepared
+    arm: Arm
+    profile: Mapping[str, PointProfile]
+    marks: Mapping[str, Seconds]
+    uses: int = 0
+
+
+class Bench:
+    """Starts arms, screens and confirms.
+
+    Args:
+        workshop: describes the arms.
+        points: operating points, in order.
+        seed: of coins, inputs and process environments.
+        logs: folder for the output of the processes.
+        observer: told when measuring starts and ends, so that nothing is printed meanwhile.
+        warm: longest time that warming one arm may take.
+    """
+
+    def __init__(
+        self, workshop: Workshop, points: tuple[str, ...], seed: int, logs: Path, observer: Observer, warm: Seconds
+    ) -> None:
+        self._workshop, self._points, self._seed, self._logs, self._observer = workshop, points, seed, logs, observer
+        self._warm = WarmRule(max_seconds=warm)
+        self._profiles: dict[str, Mapping[str, PointProfile]] = {}
+        self._seats: list[Seat] = []
+        self._started = 0
+        self.measuring: Seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for seat in list(self._seats):
+            self.dismiss(seat)
+
+    def seat(self, prepared: Prepared, name: str) -> Seat:
+        """Start an arm, open its artefact, warm it up and park it.
+
+        Raises:
+            MeasureError: the process died, hung or failed; nothing of it is left running.
+        """
+        self._started += 1
+        log = self._logs / f"arm-{self._started:03d}-{prepared.recipe.key}.log"
+        arm = Arm.start(self._workshop.arm(prepared, name), seed=self._derive("spawn", self._started), log=log)
+        try:
+            marks = arm.load(LOAD_TIMEOUT)
+            with self._clock():
+                arm.warm(self._points, rule=self._warm)
+                seat = Seat(prepared, arm, self._profile(prepared, arm), marks)
+        except BaseException:
+            arm.close()
+            raise
+        arm.park()
+        self._seats.append(seat)
+        return seat
+
+    def _profile(self, prepared: Prepared, arm: Arm) -> Mapping[str, PointProfile]:
+        """How an artefact re-warms does not change between its processes, so one look serves them all."""
+        key = prepared.recipe.key
+        if key not in self._profiles:
+            self._profiles[key] = profile(arm, self._points)
+        return self._profiles[key]
+
+    def dismiss(self, seat: Seat) -> None:
+        """End an arm's process."""
+        seat.arm.close()
+        self._seats.remove(seat)
+
+    @contextlib.contextmanager
+    def seated(self, prepared: Prepared, name: str) -> Iterator[Seat]:
+        """An arm for the length of a ``with`` block."""
+        seat = self.seat(prepared, name)
+        try:
+            yield seat
+        finally:
+            self.dismiss(seat)
+
+    def call(self, seat: Seat, method: str, arguments: Mapping[str, Any], timeout: Seconds) -> Any:
+        """Let a parked arm do something untimed, and park it again."""
+        return seat.arm.call(method, arguments, timeout=timeout)
+
+    def screen(self, name: str, baseline: Seat, candidate: Seat, plan: ScreenPlan, enough: Callable[[], bool]) -> list[Pair]:
+        """Take pairs until the e-process decides, the plan's cap is reached, or ``enough`` says that time is up."""
+        decision = Screen(plan, self._points)
+        pairs: list[Pair] = []
+        blocks = block_plan(baseline.profile, candidate.profile)
+        with self._clock():
+            verdict = None
+            while verdict is None and not (enough() and len(pairs) >= plan.min_pairs):
+                pairs.append(self._pair(name, baseline, candidate, blocks, index=len(pairs), round=0))
+                verdict = decision.add(pairs[-1])
+        baseline.uses += 1
+        return pairs
+
+    def confirm(self, name: str, baseline: Prepared, candidate: Prepared, plan: ConfirmPlan, told: Callable[[int, Seat, Seat], None]) -> list[Pair]:
+        """Take the pre-registered pairs on fresh processes, round by round.
+
+        Args:
+            name: names the comparison; keys its coins.
+            baseline: what it is compared with.
+            candidate: what is claimed about.
+            plan: registered before the first pair is taken.
+            told: called in each round with its number and both seats, after their pairs.
+        """
+        pairs: list[Pair] = []
+        for number in range(plan.rounds):
+            order = [(baseline, "baseline"), (candidate, "candidate")]
+            if self._derive("order", number) % 2:
+                order.reverse()
+            with contextlib.ExitStack() as stack:
+                seats = {arm: stack.enter_context(self.seated(prepared, arm)) for prepared, arm in order}
+                blocks = block_plan(seats["baseline"].profile, seats["candidate"].profile)
+                with self._clock():
+                    for _ in range(plan.pairs):
+                        pairs.append(
+                            self._pair(name, seats["baseline"], seats["candidate"], blocks, index=len(pairs), round=number)
+                        )
+                told(number, seats["baseline"], seats["candidate"])
+        return pairs
+
+    def _pair(self, name: str, baseline: Seat, candidate: Seat, blocks: BlockPlan, *, index: int, round: int) -> Pair:
+        return take_pair(
+            baseline.arm, candidate.arm, blocks, seed=self._seed, comparison=name, index=index, round=round
+        )
+
+    @contextlib.contextmanager
+    def _clock(self) -> Iterator[None]:
+        start = time.monotonic()
+        self._observer(Event("measuring.started", level=Level.DETAIL))
+        try:
+            yield
+        finally:
+            self.measuring += time.monotonic() - start
+            self._observer(Event("measuring.ended", level=Level.DETAIL))
+
+    def _derive(self, what: str, number: int) -> int:
+        text = f"{self._seed}/{what}/{number}".encode()
+        return int.from_bytes(hashlib.sha256(text).digest()[:4], "big")

@@ -1,0 +1,133 @@
+"""Judges answers: is a candidate's output sane at all, and does its quality hold against the original?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strop.contract.card import Fidelity
+from strop.contract.examples import read_examples
+from strop.contract.pytree import flatten, to_numpy
+from strop.contract.quality import MaxDrop, scores
+from strop.contract.workload import Workload
+from strop.errors import WorkloadError
+from strop.ledger.guard import record_corpus, record_scores
+from strop.ledger.ledger import Ledger
+from strop.search.bench import Bench, Seat
+from strop.trial.materials import Materials
+from strop.units import Ratio, Seconds
+
+SANE_INPUTS = 16
+"""Inputs compared with the original before a candidate is timed."""
+
+TOLERANCE: Mapping[Fidelity, Ratio] = {Fidelity.EXACT: 1e-6, Fidelity.ROUNDING: 2e-2, Fidelity.LOSSY: 0.9}
+"""Largest relative distance ``|candidate − original| / |original|`` (Euclidean, per array) by the worst fidelity on the cards.
+
+Unrelated answers of equal size are at a distance of about 1.4, so even a lossy candidate must stay nearer than 0.9.
+"""
+
+EVALUATION_TIMEOUT: Seconds = 600.0
+
+
+class Examiner:
+    """Evaluates arms on the workload's splits.
+
+    Args:
+        workload: labels and quality measure.
+        materials: inputs on disk.
+        ledger: where scores are kept.
+        bench: lets arms answer, untimed.
+        max_drop: the quality budget.
+        alpha: one-sided error probability of the guard.
+    """
+
+    def __init__(self, workload: Workload, materials: Materials, ledger: Ledger, bench: Bench, max_drop: MaxDrop, alpha: float) -> None:
+        self._workload, self._materials, self._ledger, self._bench = workload, materials, ledger, bench
+        self._max_drop, self._alpha = max_drop, alpha
+
+    def answer(self, seat: Seat, split: str, name: str, first: int = 0) -> Path:
+        """Let an arm answer a split (or the points' inputs when there is none); return the file of its answers."""
+        answers = self._ledger.folder / "answers" / f"{name}-{split}{f'-{first}' if first else ''}.safetensors"
+        if not answers.exists():
+            inputs = self._materials.split_file(split) if split in self._workload.splits else self._materials.point_file(self._materials.points[0])
+            arguments = {"inputs": str(inputs), "answers": str(answers), "first": first}
+            self._bench.call(seat, "evaluate", arguments, EVALUATION_TIMEOUT)
+        return answers
+
+    def insane(self, original: Seat, candidate: Seat, fidelity: Fidelity) -> str | None:
+        """Say what is plainly wrong with a candidate's answers, or return ``None``."""
+        wanted = read_examples(self.answer(original, "screening", "original", SANE_INPUTS))
+        got = read_examples(self.answer(candidate, "screening", candidate.prepared.recipe.key, SANE_INPUTS))
+        for number, (ours, theirs) in enumerate(zip(wanted, got, strict=True)):
+            problem = compare_answers(ours, theirs, TOLERANCE[fidelity])
+            if problem:
+                return f"on evaluation input {number}, {problem}"
+        return None
+
+    def examine(self, split: str, original: Seat, candidate: Seat) -> dict[str, Any] | None:
+        """Judge a candidate's quality on a split; ``None`` when the workload claims none."""
+        quality = self._workload.quality
+        if quality.unjudged:
+            return None
+        before = read_examples(self.answer(original, split, "original"))
+        after = read_examples(self.answer(candidate, split, candidate.prepared.recipe.key))
+        data = self._workload.splits[split]
+        labels = before if quality.against_original else list(data.labels or ())
+        name = f"{candidate.prepared.recipe.key}-{split}"
+        settings: dict[str, Any] = {"metric": quality.name, "higher_is_better": quality.higher_is_better, "alpha": self._alpha}
+        if quality.metric is not None:
+            values = self._corpus(before, labels), self._corpus(after, labels)
+            return record_corpus(
+                self._ledger, name, lambda chosen: _resampled(quality.metric, before, after, labels, chosen), len(before),
+                sources=data.sources, margin=self._max_drop.margin(values[0]), **settings,
+            )
+        ours, theirs = scores(quality, before, labels), scores(quality, after, labels)
+        _refuse_nan(quality.name, ours)
+        sources = _spread(data.sources, [len(np.atleast_1d(scores(quality, [a], [l]))) for a, l in zip(before, labels, strict=True)]) if data.sources else None
+        margin = self._max_drop.margin(float(ours.mean()))
+        return record_scores(self._ledger, name, ours.tolist(), theirs.tolist(), sources=sources, margin=margin, **settings)
+
+    def _corpus(self, answers: list[Any], labels: list[Any]) -> float:
+        metric = self._workload.quality.metric
+        value = float(metric(answers, labels)) if metric else float("nan")
+        _refuse_nan(self._workload.quality.name, np.asarray([value]))
+        return value
+
+
+def compare_answers(wanted: Any, got: Any, tolerance: Ratio) -> str | None:
+    """Say how one answer departs from the original's beyond ``tolerance``, or return ``None``."""
+    (ours, tree), (theirs, other) = flatten(wanted), flatten(got)
+    if tree != other:
+        return "the structure of the answer changed"
+    for number, (a, b) in enumerate(zip(map(to_numpy, ours), map(to_numpy, theirs), strict=True)):
+        if a.shape != b.shape:
+            return f"output {number} has shape {list(b.shape)}, the original's has {list(a.shape)}"
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        if not np.isfinite(b).all() and np.isfinite(a).all():
+            return f"output {number} holds NaN or infinity, the original's does not"
+        size = float(np.linalg.norm(a))
+        distance = float(np.linalg.norm(b - a)) / size if size else float(np.linalg.norm(b))
+        if distance > tolerance:
+            return f"output {number} is {distance:.2g} away from the original's (relative distance; allowed {tolerance:g})"
+    return None
+
+
+def _resampled(metric: Any, before: list[Any], after: list[Any], labels: list[Any], chosen: Any) -> tuple[float, float]:
+    picked = [labels[i] for i in chosen]
+    return float(metric([before[i] for i in chosen], picked)), float(metric([after[i] for i in chosen], picked))
+
+
+def _spread(sources: Any, counts: list[int]) -> list[str]:
+    """One source per example, where an input is a batch of several."""
+    return [str(source) for source, count in zip(sources, counts, strict=True) for _ in range(count)]
+
+
+def _refuse_nan(name: str, values: np.ndarray[Any, Any]) -> None:
+    if not np.isfinite(values).all():
+        raise WorkloadError(
+            f"quality {name!r} gives NaN or infinity for the original model itself, so nothing can be judged by it. "
+            f"Check the metric and the labels."
+        )

@@ -1,0 +1,149 @@
+"""The whole search, from the first look at the original to the confirmed claim."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from strop.contract.recipe import Recipe
+from strop.ledger.judgement import read_comparisons, record_judgement
+from strop.measure.plan import ScreenPlan
+from strop.measure.result import Comparison, Finding, Verdict
+from strop.observe import Level
+from strop.search.compose import compose, prune
+from strop.search.confirm import ROUNDS, Confirmation, confirm
+from strop.search.race import Standing, race
+from strop.search.session import Session
+from strop.search.trials import Trial
+from strop.trial.workshop import Prepared
+
+CALIBRATION_PAIRS = 8
+DETERMINISM_CALLS = 3
+
+
+@dataclass(slots=True)
+class Search:
+    """What a search found.
+
+    Attributes:
+        standing: every trial, and what was not tried.
+        result: the confirmed recipe; ``None`` when nothing paid.
+        confirmations: every claim tested, in order; the last one holds if there is a result.
+        ablation: instruction name → the stack with it against the stack without it.
+        placebo: the A/A comparison.
+        findings: doubts about the run.
+    """
+
+    standing: Standing
+    placebo: Comparison
+    result: Prepared | None = None
+    confirmations: list[tuple[Prepared, Confirmation]] = field(default_factory=list)
+    ablation: list[tuple[str, Trial]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def search(session: Session) -> Search:
+    """Calibrate, race, compose, prune and confirm within the budget.
+
+    Raises:
+        MeasureError: the original model itself cannot be run.
+        PrepareError: the original model cannot be prepared.
+    """
+    findings = _determinism(session)
+    placebo = _calibrate(session)
+    if placebo.verdict in (Verdict.FASTER, Verdict.SLOWER):
+        findings.append(
+            Finding(
+                code="placebo-kept",
+                message=f"the original under another name was found {placebo.verdict.value}, so no claim of this run can stand",
+                advice="run again on a quieter machine",
+            )
+        )
+    standing = race(session)
+    found = Search(standing, placebo, findings=findings)
+    stacks = compose(session, standing)
+    if stacks and not session.out_of_time():
+        best, found.ablation = prune(session, standing, stacks[-1])
+        stacks = [*stacks, best] if best.recipe != stacks[-1].recipe else stacks
+    _confirm_best(session, found, stacks)
+    if any(f.code == "placebo-kept" for f in findings):
+        found.result = None
+    return found
+
+
+def _confirm_best(session: Session, found: Search, stacks: list[Prepared]) -> None:
+    """Test the best stack; if its claim falls, the ones it grew from, each at its share of alpha, while time is left."""
+    if found.standing.leader is None:
+        return
+    screened = found.standing.leader[0].comparisons["all"]
+    tried: set[str] = set()
+    for number, stack in enumerate(reversed(stacks)):
+        again = number > 0 and session.budget.left < session.budget.reserve(ROUNDS, 0.0) * 0.8
+        if again or stack.recipe.key in tried:
+            continue
+        tried.add(stack.recipe.key)
+        confirmation = confirm(session, stack, screened, session.request.alpha / 2**number if number else session.request.alpha)
+        found.confirmations.append((stack, confirmation))
+        if confirmation.holds:
+            found.result = stack
+            return
+
+
+def _determinism(session: Session) -> list[Finding]:
+    """Tell whether the original answers the same input twice with the same bytes."""
+
+    def look() -> list[list[str]]:
+        arm, point = session.original().arm, session.materials.points[0]
+        return [[arm.digest(point, index) for _ in range(2)] for index in range(min(DETERMINISM_CALLS, arm.points[point]))]
+
+    digests = session.ledger.step("determinism", look)
+    differing = sum(first != second for first, second in digests)
+    if not differing:
+        return []
+    finding = Finding(
+        code="non-deterministic",
+        message=f"the original gave different answers to {differing} of {len(digests)} inputs when called twice",
+        advice="candidates are judged all the same; fix dropout or random sampling in the model if this is not meant",
+    )
+    session.tell("warning", finding.message, level=Level.WARNING)
+    return [finding]
+
+
+def _calibrate(session: Session) -> Comparison:
+    """A/A: the original against itself under another name; gives the noise and is the placebo of the race."""
+
+    def measure() -> dict[str, Any]:
+        original = session.original()
+        start = time.monotonic()
+        with session.bench.seated(session.baseline, "candidate") as placebo:
+            started = time.monotonic() - start
+            plan = ScreenPlan(
+                delta=session.request.delta, metric=session.request.metric, max_pairs=CALIBRATION_PAIRS, min_pairs=CALIBRATION_PAIRS
+            )
+            begun = time.monotonic()
+            pairs = session.bench.screen("placebo", original, placebo, plan, lambda: False)
+            pair_seconds = (time.monotonic() - begun) / len(pairs)
+        judgement = record_judgement(session.ledger, "placebo", plan, pairs, session.materials.points)
+        return {"judgement": judgement, "start_seconds": started, "pair_seconds": pair_seconds}
+
+    row = session.ledger.step("placebo", measure)
+    comparison = read_comparisons(row["judgement"])["all"]
+    session.spread = max(0.005, comparison.evidence.get("sigma", session.spread))
+    session.budget.learn_round(1.5 * row["start_seconds"] + 8 * row["pair_seconds"])
+    session.reserved = session.budget.reserve(ROUNDS, _evaluation_seconds(session))
+    session.tell("baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s")
+    return comparison
+
+
+def _evaluation_seconds(session: Session) -> float:
+    """Expected seconds to evaluate the confirming split on the original and on a candidate."""
+    split = session.workload.splits.get("confirming")
+    profile = session.original().profile
+    call = min(p.call_seconds for p in profile.values())
+    return 1.5 * call * len(split.inputs) if split else 0.0
+
+
+def describe(recipe: Recipe) -> list[str]:
+    """Return number and name of each instruction of a recipe."""
+    return [f"{i.number:02d} {i.name}" for i in recipe]

@@ -1,0 +1,112 @@
+"""Everything one run shares: the question, the record, the machine, the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from strop.contract.recipe import Recipe
+from strop.contract.workload import Workload
+from strop.errors import PrepareError
+from strop.ledger.ledger import Ledger
+from strop.measure.host import Host
+from strop.measure.quality import QualityResult
+from strop.observe import Event, Level, Observer
+from strop.search.bench import Bench, Seat
+from strop.search.budget import Budget
+from strop.search.examiner import Examiner
+from strop.search.request import Request
+from strop.trial.materials import Materials
+from strop.trial.workshop import Prepared, Workshop
+from strop.units import Seconds
+
+PREPARE_TIMEOUT: Seconds = 180.0
+BASELINE_USES = 8
+"""A baseline process serves that many comparisons, then a fresh one takes its place."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """The state of one run in this process; what must survive the process is in the ledger.
+
+    Attributes:
+        spread: spread of a pair's log-ratio when both arms are the same; from the A/A calibration.
+        reserved: seconds that confirming needs.
+    """
+
+    request: Request
+    ledger: Ledger
+    observer: Observer
+    workload: Workload
+    materials: Materials
+    workshop: Workshop
+    bench: Bench
+    examiner: Examiner
+    host: Host
+    budget: Budget
+    spread: float = 0.03
+    reserved: Seconds = 0.0
+    _baseline: Prepared | None = None
+    _original: Seat | None = None
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def baseline(self) -> Prepared:
+        """The original model as an artefact.
+
+        Raises:
+            PrepareError: it cannot be prepared, so nothing can be compared with it.
+        """
+        if self._baseline is None:
+            (prepared,) = self.workshop.prepare([Recipe()], PREPARE_TIMEOUT)
+            if not prepared.ready:
+                raise PrepareError(f"the original model cannot be prepared: {prepared.preparation.reason}")
+            self._baseline = prepared
+        return self._baseline
+
+    def original(self) -> Seat:
+        """The original model's arm: started when first needed, replaced by a fresh process now and then."""
+        if self._original is not None and self._original.uses >= BASELINE_USES:
+            self.bench.dismiss(self._original)
+            self._original = None
+        if self._original is None:
+            self._original = self.bench.seat(self.baseline, "baseline")
+        return self._original
+
+    def prepare(self, recipes: Sequence[Recipe]) -> list[Prepared]:
+        """Prepare recipes side by side within what the budget leaves for searching."""
+        left = max(1.0, min(PREPARE_TIMEOUT, self.budget.left - self.reserved))
+        self.tell("prepare.started", f"preparing {' | '.join(map(str, recipes))}", level=Level.DETAIL)
+        return self.workshop.prepare(recipes, left)
+
+    def out_of_time(self) -> bool:
+        """Whether searching must stop so that confirming still fits."""
+        return self.budget.left <= self.reserved
+
+    def chance_to_confirm(self, screened: QualityResult) -> float:
+        """Return the chance that the confirming split shows non-inferiority, if screening's rates are the true ones.
+
+        Normal approximation to the paired difference, with one example added to each discordant cell so that a
+        screening split without disagreement does not promise certainty.
+        """
+        data = self.workload.splits.get("confirming")
+        if data is None or screened.n == 0:
+            return 0.0
+        confirming = max(1, round(len(data.inputs) * screened.n / max(1, len(self.workload.splits["screening"].inputs))))
+        loss = screened.loss
+        deviation = screened.deviation / math.sqrt(confirming)
+        return 0.5 * math.erfc(-((screened.margin - loss) / deviation - 1.645) / math.sqrt(2))
+
+    def tell(self, name: str, text: str = "", *, level: Level = Level.PROGRESS, **data: Any) -> None:
+        """Emit an event."""
+        self.observer(Event(name, text, level, data))
+
+    def tell_trial(self, row: Mapping[str, Any]) -> None:
+        """Emit the row of a trial, once per sitting."""
+        if (mark := f"{row['against']}/{row['key']}") not in self._told:
+            self._told.add(mark)
+            speedup = row["screen"]["comparisons"]["all"]["speedup"] if row["screen"] else None
+            shown = {"id": row["key"], "recipe": row["text"], "status": row["status"], "reason": row["reason"], "speedup": speedup}
+            self.tell("trial.judged", f"{row['text']}: {row['status']}", level=Level.RESULT, row=shown)
