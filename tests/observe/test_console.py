@@ -121,6 +121,24 @@ def test_the_bar_shows_time_left_step_and_best(monkeypatch: pytest.MonkeyPatch) 
     assert stream.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in stream.getvalue()
 
 
+def test_a_resumed_run_counts_what_was_used_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, stream = _terminal(monkeypatch, [0.0])
+    sink(Event("run.started", data={"budget": 240, "elapsed": 180.0}))
+    sink(Event("host.read", "2 cores"))
+    assert "1 m 00 s left" in stream.getvalue()
+    sink.close()
+
+
+@pytest.mark.parametrize("end", ["run.finished", "run.interrupted"])
+def test_the_end_of_a_run_gives_the_cursor_back(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    sink, stream = _terminal(monkeypatch, [0.0])
+    sink(Event("run.started", data={"budget": 240}))
+    sink(Event("measuring.started"))
+    sink(Event(end, "best so far is saved", Level.RESULT))
+    text = stream.getvalue()
+    assert text.index("\x1b[?25l") < text.index("\x1b[?25h") < text.index("best so far is saved")
+
+
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     colour, coloured = _terminal(monkeypatch, [0.0])
     colour(Event("trial.judged", data={"row": ROW}))

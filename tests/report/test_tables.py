@@ -57,7 +57,7 @@ def test_screening_ratios_stand_in_a_column_that_says_so() -> None:
     assert _column(table, "Screen only")[1].startswith("×5.7")
     assert "not results" in table.note
     place = table.columns.index("Screen only")
-    assert all(row[place].tone == "muted" for row in table.rows)
+    assert all(row[place].tone == "screen" for row in table.rows)
     others = [cell.text for row in table.rows for n, cell in enumerate(row) if n != place]
     assert not any("×" in text for text in others)
 
@@ -132,3 +132,12 @@ def test_doubts_are_listed_with_advice() -> None:
     assert rows[-1][0].text == "Doubt: noisy-host"
     assert rows[-1][1].sub.startswith("Close other programs")
     assert tables.trust(minimal_report()).rows[-1][1].text == "none"
+
+
+def test_a_contribution_that_was_not_confirmed_is_greyed_and_says_so() -> None:
+    cells = {row[0].text: row[1] for row in tables.ablation(sample_report()).rows}
+    assert cells["29 static_quantization"].tone == ""
+    assert "screen only" not in cells["29 static_quantization"].text
+    assert cells["38 memory_layout"].tone == "screen"
+    assert cells["38 memory_layout"].text.endswith("screen only")
+    assert cells["31 kernel_fusion"].text == "not measured"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 GOOD = frozenset({"kept", "faster", "smaller", "better", "protected"})
 BAD = frozenset({"slower", "invalid", "wrong", "worse quality", "failed to prepare", "failed to run"})
 
+ENDS = frozenset({"run.finished", "run.interrupted"})
+
 
 class ConsoleSink:
     """Show events to a person. On a terminal a progress bar stays at the bottom; elsewhere plain lines are written.
@@ -25,11 +27,11 @@ class ConsoleSink:
     what is being timed; what arrives meanwhile is shown afterwards. ``NO_COLOR`` is honoured. Events it reads:
 
     ========================  =====================================================================================
-    ``run.started``           ``data["budget"]``: seconds, or ``None``
+    ``run.started``           ``data["budget"]``: seconds, or ``None``; ``data["elapsed"]``: seconds used by earlier sittings
     ``trial.judged``          ``data["row"]``: ``id``, ``recipe``, ``status``, ``reason``, ``speedup`` (an interval with
                               ``low``, ``estimate``, ``high``, or ``None``)
     ``best.changed``          ``text``: the best recipe so far
-    ``run.finished``          the bar is taken down
+    ``run.finished``          the bar is taken down; likewise by ``run.interrupted``
     ``measuring.*``           silence, see above; may be nested
     anything else             ``text`` becomes the current step; results and warnings are also kept as lines
     ========================  =====================================================================================
@@ -61,7 +63,7 @@ class ConsoleSink:
                 waiting, self._waiting = self._waiting, []
                 for late in waiting:
                     self._show(late)
-        elif self._quiet and event.name != "run.finished":
+        elif self._quiet and event.name not in ENDS:
             self._waiting.append(event)
         else:
             self._show(event)
@@ -81,7 +83,7 @@ class ConsoleSink:
             self._start(event)
         elif event.name == "trial.judged":
             self._print(trial_line(_mapping(event.data.get("row"))))
-        elif event.name == "run.finished":
+        elif event.name in ENDS:
             self.close()
         elif event.name == "best.changed" and self._bar is not None:
             self._bar.best = event.text
@@ -95,7 +97,9 @@ class ConsoleSink:
     def _start(self, event: Event) -> None:
         budget = event.data.get("budget")
         if self._console.is_terminal and isinstance(budget, int | float) and budget > 0:
-            self._bar = _Bar(self._console, float(budget), self._clock())
+            elapsed = event.data.get("elapsed")
+            used = float(elapsed) if isinstance(elapsed, int | float) else 0.0
+            self._bar = _Bar(self._console, float(budget), self._clock() - used)
 
     def _line(self, event: Event) -> None:
         from rich.text import Text

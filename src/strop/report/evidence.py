@@ -38,6 +38,7 @@ class Ablation:
     Attributes:
         instruction: number and name.
         contribution: interval of time without it / time with it; ``None``: not measured.
+        phase: ``"confirm"``, or ``"screen"`` for a contribution measured while searching, which is shown greyed.
         verdict: ``"kept"``, ``"dropped"`` or the verdict's word; shown as it is.
         reason: why.
     """
@@ -46,6 +47,12 @@ class Ablation:
     contribution: Interval | None = None
     verdict: str = ""
     reason: str = ""
+    phase: str = "screen"
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the contribution was measured in the confirm phase."""
+        return self.phase == "confirm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

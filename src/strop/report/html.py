@@ -119,7 +119,7 @@ def _result(report: RunReport) -> str:
 
 
 def _kept_and_not(report: RunReport) -> str:
-    shares = {a.instruction: words.speedup(a.contribution) for a in report.ablation}
+    shares = {a.instruction: words.contribution(a) for a in report.ablation}
     kept = [f"<li>{escape(k)}<span>contribution {escape(shares.get(k, NOT_MEASURED))}</span></li>" for k in report.outcome.kept]
     lost = words.not_kept(report.trials)
     left = [f"<li>{escape(recipe)}<span>{typeset(f'{status}: {reason}')}</span></li>" for recipe, status, reason in lost[:SHOWN]]
@@ -132,7 +132,10 @@ def _kept_and_not(report: RunReport) -> str:
 
 
 def _contributions(report: RunReport) -> str:
-    caption = "Dashed: what instructions share or lend each other. Thin lines: intervals."
+    caption = (
+        "Filled: confirmed. Hollow: screen only, measured while searching. Dashed: what instructions share or lend each other. "
+        "Thin lines: intervals."
+    )
     return figure(waterfall.draw(report.ablation, report.gate), caption, "Waterfall") + table(tables.ablation(report))
 
 

@@ -45,12 +45,12 @@ def table(data: Table) -> str:
 def _cell(data: Table, place: int, cell: Cell) -> str:
     column = data.columns[place]
     names = [
-        "screen" if column == "Screen only" else cell.tone,
+        cell.tone,
         "id" if column == "Trial" else "",
         "r" if column in data.right else "",
         "w" if len(cell.text) > LONG or len(cell.sub) > LONG else "",
     ]
-    text = typeset(cell.text, intervals="[" in column or column == "Screen only")
+    text = typeset(cell.text, intervals="[" in column or cell.tone == "screen")
     if len(cell.text) <= LONG:
         text = f'<span class="n">{text}</span>'
     sub = f'<span class="sub">{typeset(cell.sub)}</span>' if cell.sub else ""

@@ -89,6 +89,7 @@ footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--rule);color:v
 .plot .claim{stroke:var(--accent);stroke-width:3.5}
 .plot .thin{stroke-width:1.5}
 .plot .step{fill:var(--accent-soft);stroke:var(--accent);stroke-width:1}
+.plot .seen{fill:var(--paper);stroke:var(--plain);stroke-width:1}
 .plot .rest{fill:var(--plain-soft);stroke:var(--plain);stroke-width:1;stroke-dasharray:3 2}
 .plot .total{fill:var(--accent)}
 .plot .whisker{stroke:var(--ink);stroke-width:1.2}

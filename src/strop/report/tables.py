@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from strop.measure.result import Verdict
 from strop.report import words
-from strop.report.evidence import Claim, QualityCheck
+from strop.report.evidence import Ablation, Claim, QualityCheck
 from strop.report.model import RunReport
 from strop.report.parts import Latency, Trial
 from strop.units import NOT_MEASURED, show_rate, show_seconds, show_share
@@ -20,7 +20,8 @@ MARKS = {"kept": "●", "held": "✓", "broken": "✗", "planned": "·", "undeci
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: its ``text``, a second line ``sub``, and its ``tone``: ``""``, ``"good"``, ``"bad"`` or ``"muted"``."""
+    """One cell: its ``text``, a second line ``sub``, and its ``tone``: ``""``, ``"good"``, ``"bad"``,
+    ``"muted"`` or ``"screen"`` (a number that is no result)."""
 
     text: str
     tone: str = ""
@@ -136,7 +137,7 @@ def trials(rows: Iterable[Trial]) -> Table:
                 Cell(t.id),
                 Cell(t.recipe, sub=_seen(t)),
                 Cell(status(t.status).text, status(t.status).tone, t.reason),
-                Cell(_screened(t), "muted", _other_points(t)),
+                Cell(_screened(t), "screen", _other_points(t)),
                 measured(_tallies(t)),
                 measured(words.seconds(t.preparation)),
             )
@@ -180,7 +181,7 @@ def ablation(report: RunReport) -> Table:
         rows=tuple(
             (
                 Cell(a.instruction),
-                measured(words.speedup(a.contribution)),
+                _contribution(a),
                 status(a.verdict) if a.verdict else measured(NOT_MEASURED),
                 Cell(a.reason),
             )
@@ -188,6 +189,11 @@ def ablation(report: RunReport) -> Table:
         ),
         note="Time without the instruction / time with it, everything else in place.",
     )
+
+
+def _contribution(row: Ablation) -> Cell:
+    text = words.contribution(row)
+    return measured(text) if row.confirmed or row.contribution is None else Cell(text, "screen")
 
 
 def quality(report: RunReport) -> Table:

@@ -89,17 +89,17 @@ def _print(console: Console, table: Table) -> None:
             Text(column), justify="right" if column in table.right else "left", overflow="fold", min_width=WIDE.get(column)
         )
     for row in table.rows:
-        grid.add_row(*(_text(cell, column) for cell, column in zip(row, table.columns, strict=True)))
+        grid.add_row(*(_text(cell) for cell in row))
     console.print(grid)
     if table.note:
         console.print(Text(table.note, style="dim"))
 
 
-def _text(cell: Cell, column: str) -> Text:
+def _text(cell: Cell) -> Text:
     from rich.text import Text
 
     kept_together = cell.text if len(cell.text) > SHORT else cell.text.replace(" ", NO_BREAK)
-    text = Text(kept_together, style=STYLES["screen"] if column == "Screen only" else STYLES.get(cell.tone, ""))
+    text = Text(kept_together, style=STYLES.get(cell.tone, ""))
     if cell.sub:
         text.append(f"\n{cell.sub}", style="dim")
     return text

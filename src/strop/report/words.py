@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strop.measure.result import Comparison, Interval, Verdict
-from strop.report.evidence import Claim, QualityCheck
+from strop.report.evidence import Ablation, Claim, QualityCheck
 from strop.report.model import RunReport
 from strop.report.parts import STATUSES, Tail, Trial
 from strop.units import NOT_MEASURED, show_bytes, show_number, show_seconds, show_seconds_interval, show_speedup
@@ -17,6 +17,12 @@ POINT_OF = {"all": "all points together"}
 def speedup(interval: Interval | None) -> str:
     """Write a speed-up with its interval, or "not measured"."""
     return NOT_MEASURED if interval is None else show_speedup(interval.low, interval.estimate, interval.high)
+
+
+def contribution(row: Ablation) -> str:
+    """Write what one instruction contributes; a ratio that was not confirmed says "screen only"."""
+    text = speedup(row.contribution)
+    return text if row.confirmed or row.contribution is None else f"{text} screen only"
 
 
 def claimed(comparison: Comparison) -> str:

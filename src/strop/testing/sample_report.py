@@ -125,8 +125,8 @@ def sample_report() -> RunReport:
         ),
         claims=(Claim(comparisons=(comparison("all", 1.04, Verdict.UNDECIDED, 0.05),), against="best one-shot recipe, t02"),),
         ablation=(
-            Ablation(instruction=QUANT, contribution=interval(1.71), verdict="kept"),
-            Ablation(instruction=ENGINE, contribution=interval(3.24), verdict="kept"),
+            Ablation(instruction=QUANT, contribution=interval(1.71), verdict="kept", phase="confirm"),
+            Ablation(instruction=ENGINE, contribution=interval(3.24), verdict="kept", phase="confirm"),
             Ablation(instruction=THREADS, contribution=interval(1.09, 0.02), verdict="kept", reason="needed by batch 32 only"),
             Ablation(instruction=FUSION, verdict="dropped", reason="the engine fuses the same places itself"),
         ),

@@ -22,7 +22,10 @@ def _bars(svg: str) -> list[tuple[str, float, float]]:
 
 
 def _kept(*estimates: float) -> list[Ablation]:
-    return [Ablation(instruction=f"{n:02d} x", contribution=interval(e), verdict="kept") for n, e in enumerate(estimates)]
+    return [
+        Ablation(instruction=f"{n:02d} x", contribution=interval(e), verdict="kept", phase="confirm")
+        for n, e in enumerate(estimates)
+    ]
 
 
 def test_nothing_measured_is_no_plot() -> None:
@@ -55,6 +58,13 @@ def test_an_unproven_whole_is_not_drawn(verdict: Verdict) -> None:
     svg = draw(_kept(2.0), _gate(3.3333, verdict))
     assert "together" not in svg
     assert "3.33" not in svg
+
+
+def test_what_was_only_screened_is_hollow_and_says_so() -> None:
+    seen, known = _kept(1.5, 2.0)
+    svg = draw([replace(seen, phase="screen"), known], None)
+    assert [look for look, _, _ in _bars(svg)] == ["step", "seen"]
+    assert svg.count("screen only</text>") == 1
 
 
 def test_dropped_instructions_are_left_out_and_unmeasured_ones_say_so() -> None:

@@ -10,7 +10,7 @@ from html import escape
 from strop.measure.result import Comparison, Interval, Verdict
 from strop.report.evidence import Ablation, Claim
 from strop.report.svg import LETTER, Scale, figure, line, spanning, tag, text, x_axis
-from strop.report.words import speedup
+from strop.report.words import contribution, speedup
 from strop.units import NOT_MEASURED
 
 WIDTH, LEFT, RIGHT, TOP, ROW = 944.0, 220.0, 770.0, 22.0, 34.0
@@ -61,7 +61,7 @@ def _bars(kept: Sequence[Ablation], total: Comparison | None) -> list[_Bar]:
             bars.append(_Bar(a.instruction, at, at, "", NOT_MEASURED))
             continue
         end = at * a.contribution.estimate
-        bars.append(_Bar(a.instruction, at, end, "step", speedup(a.contribution), a.contribution))
+        bars.append(_Bar(a.instruction, at, end, "step" if a.confirmed else "seen", contribution(a), a.contribution))
         at = end
     if total is not None:
         whole = total.speedup.estimate
