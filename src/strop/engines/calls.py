@@ -34,7 +34,7 @@ class CallReader:
         self._keys: tuple[str, ...] = tuple(keywords["keys"])
         self._key_set = frozenset(self._keys)
         self._flat = all(child["kind"] == "leaf" for child in (*positional["children"], *keywords["children"]))
-        self._expected = [(spec, np.dtype(spec.dtype), _fixed(spec)) for spec in signature.inputs]
+        self._expected = [(spec, _dtypes(spec), _fixed(spec)) for spec in signature.inputs]
 
     def leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Return the arrays of a call as they came, in signature order.
@@ -48,27 +48,41 @@ class CallReader:
                 return leaves
         return call_leaves((args, kwargs), self._signature)
 
+    def checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Return the arrays of a call as they came, after checking dtypes and shapes.
+
+        Raises:
+            WorkloadError: structure, dtype, number of dimensions or a fixed dimension does not fit.
+        """
+        leaves = self.leaves(args, kwargs)
+        for leaf, (spec, names, fixed) in zip(leaves, self._expected, strict=True):
+            shape = leaf.shape
+            if leaf.dtype not in names and str(leaf.dtype).removeprefix("torch.") not in names:
+                raise WorkloadError(self._misfit(leaf, spec))
+            if len(shape) != len(spec.shape) or any(shape[i] != size for i, size in fixed):
+                raise WorkloadError(self._misfit(leaf, spec))
+        return leaves
+
     def arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Array], bool]:
         """Return the arrays of a call as contiguous numpy arrays, and whether torch tensors came.
 
         Raises:
             WorkloadError: structure, dtype, number of dimensions or a fixed dimension does not fit.
         """
-        leaves = self.leaves(args, kwargs)
         arrays, came_as_torch = [], False
-        for leaf, (spec, dtype, fixed) in zip(leaves, self._expected, strict=True):
+        for leaf in self.checked(args, kwargs):
             array = leaf
             if not isinstance(leaf, np.ndarray):
                 came_as_torch = came_as_torch or not isinstance(leaf, np.generic)
                 array = to_numpy(leaf)
-            shape = array.shape
-            if array.dtype != dtype or len(shape) != len(spec.shape) or any(shape[i] != size for i, size in fixed):
-                raise WorkloadError(
-                    f"input {spec.name} is {array.dtype}{list(shape)}; the program was prepared for {spec.dtype}"
-                    f"{['any' if size is None else size for size in spec.shape]}. Convert or reshape it."
-                )
             arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
         return arrays, came_as_torch
+
+    @staticmethod
+    def _misfit(leaf: Any, spec: TensorSpec) -> str:
+        wanted = ", ".join("any" if size is None else str(size) for size in spec.shape)
+        came = ", ".join(map(str, leaf.shape))
+        return f"input {spec.name} is {leaf.dtype}[{came}]; the program was prepared for {spec.dtype}[{wanted}]. Convert it."
 
 
 class AnswerWriter:
@@ -160,3 +174,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def _fixed(spec: TensorSpec) -> tuple[tuple[int, int], ...]:
     return tuple((index, size) for index, size in enumerate(spec.shape) if size is not None)
+
+
+def _dtypes(spec: TensorSpec) -> tuple[Any, ...]:
+    """What a leaf's dtype may be: numpy's object, which compares fast, or the name; numpy has no bfloat16, seen as float32."""
+    name = spec.dtype
+    return (np.dtype(name), name, "bfloat16") if name == "float32" else (np.dtype(name), name)

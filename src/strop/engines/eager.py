@@ -87,6 +87,11 @@ class _EagerProgram(Program):
         self._tree = signature.input_tree
         self._release = hold_cores(options.threads, options.pin)
 
+    @property
+    def model(self) -> nn.Module:
+        """The module that answers, for those who want to look inside."""
+        return self._model
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one call."""
         import torch

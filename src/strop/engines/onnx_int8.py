@@ -66,7 +66,9 @@ def quantized_kinds(model: ModelProto) -> Counter[str]:
     """Count operators that compute on int8 values, by the kind they had in the float model."""
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     counts = Counter(_DYNAMIC_KERNELS[node.op_type] for node in model.graph.node if node.op_type in _DYNAMIC_KERNELS)
-    counts.update(node.op_type for node in model.graph.node if node.op_type in _PRODUCTS and dequantized.issuperset(node.input[:2]))
+    counts.update(
+        node.op_type for node in model.graph.node if node.op_type in _PRODUCTS and dequantized.issuperset(node.input[:2])
+    )
     return counts
 
 
@@ -103,7 +105,8 @@ def _static(source: Path, target: Path, intent: Quantization, model: ModelProto,
 
     convolutions = any(node.op_type == "Conv" for node in model.graph.node)
     percentile = intent.range_estimator == "percentile"
-    extra: dict[str, Any] = {"ActivationSymmetric": intent.symmetric, "WeightSymmetric": True}
+    # Products of two activations (attention) stay in float: they lose most and are small at common lengths.
+    extra: dict[str, Any] = {"ActivationSymmetric": intent.symmetric, "WeightSymmetric": True, "MatMulConstBOnly": True}
     if percentile:
         extra["CalibPercentile"] = _PERCENTILE
     if intent.range_estimator == "mean_minmax":

@@ -33,9 +33,7 @@ def departures(model: ModelProto, quantized: ModelProto, samples: Sequence[Mappi
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     # Optimised, the runtime would fuse each probe's quantisers into an int8 kernel, which is just what is to be measured.
-    session = onnxruntime.InferenceSession(
-        graph.model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(graph.model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     wanted = [f"{name}{_SUFFIX}{part}" for name in names for part in ("_error", "_size")]
     sums = np.zeros((len(names), 2))
     for sample in samples:

@@ -147,7 +147,9 @@ def _export(draft: Draft, path: Path) -> None:
                 output_names=[f"output_{i}" for i in range(len(draft.signature.outputs))],
             )
     except Exception as error:  # the exporter raises many kinds
-        raise PrepareError(f"{type(draft.model).__name__} cannot be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
+        raise PrepareError(
+            f"{type(draft.model).__name__} cannot be exported to ONNX: {str(error).strip().splitlines()[0]}"
+        ) from error
     if converted is None:
         raise PrepareError(f"{type(draft.model).__name__} cannot be exported to ONNX: the exporter gave nothing.")
     converted.save(str(path), external_data=draft.facts.weight_bytes > _ONE_FILE_LIMIT)
