@@ -83,7 +83,7 @@ def test_small_sets_are_called_rough() -> None:
 
 
 def test_broken_metrics_are_an_error_not_a_verdict() -> None:
-    with pytest.raises(MeasureError, match="'f1' gave baseline 0.5 and candidate nan"):
+    with pytest.raises(MeasureError, match=r"'f1' gave baseline 0\.5 and candidate nan"):
         judge_corpus(lambda i: (0.5, math.nan), 100, margin=0.1, metric="f1")
     rare = np.zeros(30)
     rare[0] = 1.0

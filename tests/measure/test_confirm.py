@@ -100,9 +100,7 @@ def test_exact_mode_covers_lopsided_luck_at_any_shape() -> None:
     """Rounds whose luck is two-valued: the sign-flip bound still errs at most alpha of the time."""
     generator = np.random.default_rng(0)
     plan = ConfirmPlan(exact=True)
-    wrong = sum(
-        from_round_values(generator.choice([-0.02, 0.02], 5), QUIET, plan).upper < 0.0 for _ in range(2000)
-    )
+    wrong = sum(from_round_values(generator.choice([-0.02, 0.02], 5), QUIET, plan).upper < 0.0 for _ in range(2000))
     assert wrong <= 2000 * 0.05 + 4 * math.sqrt(2000 * 0.05)
 
 

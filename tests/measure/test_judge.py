@@ -40,7 +40,9 @@ def feed(values: Sequence[Sequence[float]], plan: ScreenPlan = PLAN, voids: dict
 def claim(theta: float, sigma: float = 0.01, rounds: int = 5, seed: int = 0, points: int = 1) -> list[Pair]:
     generator = np.random.default_rng(seed)
     return [
-        pair(8 * number + i, theta + generator.normal(0, sigma, points), round=number) for number in range(rounds) for i in range(8)
+        pair(8 * number + i, theta + generator.normal(0, sigma, points), round=number)
+        for number in range(rounds)
+        for i in range(8)
     ]
 
 
@@ -127,7 +129,7 @@ def test_a_verdict_that_rests_on_voiding_is_not_given() -> None:
 
 
 def test_a_host_where_everything_is_voided_ends_undecided() -> None:
-    screen = feed([[-0.5]] * 500, voids={i: "both: busy" for i in range(500)})
+    screen = feed([[-0.5]] * 500, voids=dict.fromkeys(range(500), "both: busy"))
     assert len(screen.pairs) == 80
     found = screen.comparisons()["all"]
     assert (found.verdict, found.pairs) == (Verdict.UNDECIDED, 0)
@@ -137,7 +139,7 @@ def test_a_host_where_everything_is_voided_ends_undecided() -> None:
 def test_an_arm_that_disturbs_itself_is_not_rescued() -> None:
     """Every pair in which the candidate faults in pages is slow; taking those out would make it look fast."""
     values = [[0.8] if i % 2 else [-0.2 + 0.001 * (i % 5)] for i in range(80)]
-    voids = {i: "candidate: 9 pages were read from disk" for i in range(1, 80, 2)}
+    voids = dict.fromkeys(range(1, 80, 2), "candidate: 9 pages were read from disk")
     found = feed(values, ScreenPlan(min_pairs=16), voids=voids).comparisons()["all"]
     assert found.verdict is not Verdict.FASTER
     assert "void-asymmetry" in codes(found)

@@ -10,7 +10,9 @@ from strop.errors import UsageError
 from strop.measure.plan import ConfirmPlan, ScreenPlan
 
 
-@pytest.mark.parametrize("plan", [ScreenPlan(), ScreenPlan(delta=0.01, alpha=0.01, max_pairs=80, metric="throughput", spread=0.01)])
+@pytest.mark.parametrize(
+    "plan", [ScreenPlan(), ScreenPlan(delta=0.01, alpha=0.01, max_pairs=80, metric="throughput", spread=0.01)]
+)
 def test_screen_plan_survives_json(plan: ScreenPlan) -> None:
     assert ScreenPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
@@ -39,7 +41,13 @@ def test_screen_plan_names_what_is_wrong(settings: dict[str, object], named: str
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"rounds": 1}, "rounds"), ({"pairs": 1}, "pairs"), ({"alpha": 1.5}, "alpha"), ({"delta": -1}, "delta"), ({"metric": ""}, "metric")],
+    [
+        ({"rounds": 1}, "rounds"),
+        ({"pairs": 1}, "pairs"),
+        ({"alpha": 1.5}, "alpha"),
+        ({"delta": -1}, "delta"),
+        ({"metric": ""}, "metric"),
+    ],
 )
 def test_confirm_plan_names_what_is_wrong(settings: dict[str, object], named: str) -> None:
     with pytest.raises(UsageError, match=f"^{named} of a measuring plan must be"):
@@ -48,7 +56,7 @@ def test_confirm_plan_names_what_is_wrong(settings: dict[str, object], named: st
 
 def test_exact_mode_needs_enough_rounds_for_its_smallest_p_value() -> None:
     ConfirmPlan(exact=True, rounds=5, alpha=0.05)
-    with pytest.raises(UsageError, match="rounds .* 2\\^-rounds"):
+    with pytest.raises(UsageError, match=r"rounds .* 2\^-rounds"):
         ConfirmPlan(exact=True, rounds=4, alpha=0.05)
     with pytest.raises(UsageError, match="rounds"):
         ConfirmPlan(exact=True, rounds=5, alpha=0.05, extension=True)

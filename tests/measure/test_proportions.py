@@ -28,7 +28,9 @@ def likelihood_z(b: int, c: int, n: int, d0: float) -> float:
     return (c - b - n * d0) / math.sqrt(n * (2 * q + d0 * (1 - d0)))
 
 
-@pytest.mark.parametrize(("b", "c", "n", "d0"), [(4, 0, 500, -0.01), (12, 9, 1500, -0.01), (30, 45, 800, 0.02), (3, 8, 100, -0.05)])
+@pytest.mark.parametrize(
+    ("b", "c", "n", "d0"), [(4, 0, 500, -0.01), (12, 9, 1500, -0.01), (30, 45, 800, 0.02), (3, 8, 100, -0.05)]
+)
 def test_score_uses_the_constrained_maximum_likelihood(b: int, c: int, n: int, d0: float) -> None:
     assert tango_z(b, c, n, d0) == pytest.approx(likelihood_z(b, c, n, d0), rel=1e-4)
 
@@ -71,7 +73,8 @@ def test_no_difference_in_enough_examples_bounds_the_loss(n: int, share: float) 
 
 
 @pytest.mark.parametrize(
-    ("discordance", "margin", "n"), [(0.02, 0.01, 1237), (0.05, 0.01, 3092), (0.01, 0.005, 2474), (0.0, 0.01, 299), (0.0, 0.001, 2995)]
+    ("discordance", "margin", "n"),
+    [(0.02, 0.01, 1237), (0.05, 0.01, 3092), (0.01, 0.005, 2474), (0.0, 0.01, 299), (0.0, 0.001, 2995)],
 )
 def test_needed_examples(discordance: float, margin: float, n: int) -> None:
     assert needed_examples(discordance, margin) == n

@@ -112,7 +112,9 @@ def test_too_few_scores_prove_nothing() -> None:
     found = judge_scores(np.zeros(8) + 0.5, np.zeros(8) + 0.5, margin=0.1, metric="score")
     assert found.guard is Guard.UNPROVEN
     assert "8 independent examples are too few" in found.findings[0].message
-    runs = judge_scores(np.array([0.8, 0.81, 0.79, 0.8, 0.82]), np.array([0.81, 0.82, 0.8, 0.8, 0.82]), margin=0.02, metric="s", smallest=5)
+    runs = judge_scores(
+        np.array([0.8, 0.81, 0.79, 0.8, 0.82]), np.array([0.81, 0.82, 0.8, 0.8, 0.82]), margin=0.02, metric="s", smallest=5
+    )
     assert runs.guard is Guard.HELD
 
 
@@ -152,8 +154,8 @@ def test_rare_differences_in_clusters_count_at_the_effective_size() -> None:
     together, apart = same.copy(), same.copy()
     together[:3] = 0.0
     apart[[0, 50, 100]] = 0.0
-    bounds = [judge_scores(same, changed, margin=0.01, metric="a", clusters=clusters).difference.low for changed in (together, apart)]
-    assert bounds[0] <= bounds[1] < -0.005
+    first, second = (judge_scores(same, changed, margin=0.01, metric="a", clusters=clusters) for changed in (together, apart))
+    assert first.difference.low <= second.difference.low < -0.005
     assert found.needed_n is not None
     assert found.needed_n > 299
 

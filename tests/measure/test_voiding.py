@@ -23,7 +23,9 @@ def test_a_quiet_pair_stands() -> None:
     assert void_reason(QUIET, QUIET, 2) is None
 
 
-@pytest.mark.parametrize(("first", "second", "blamed"), [(True, False, "baseline: "), (False, True, "candidate: "), (True, True, "both: ")])
+@pytest.mark.parametrize(
+    ("first", "second", "blamed"), [(True, False, "baseline: "), (False, True, "candidate: "), (True, True, "both: ")]
+)
 @pytest.mark.parametrize(
     ("disturbed", "says"),
     [

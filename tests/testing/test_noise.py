@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from strop.testing.noise import Family, autoregressive, bursts, families, linear_drift, periodic, shared, spikes, step_drift, warm_up, white
+from strop.testing.noise import (
+    Family,
+    autoregressive,
+    bursts,
+    families,
+    linear_drift,
+    periodic,
+    shared,
+    spikes,
+    step_drift,
+    warm_up,
+    white,
+)
 
 
 @pytest.mark.parametrize("family", families(), ids=lambda family: family.name)

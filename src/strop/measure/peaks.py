@@ -18,15 +18,16 @@ def process_peaks(baseline: Sequence[Bytes], candidate: Sequence[Bytes], margin:
 
     FASTER (to be read as smaller) when *every* candidate peak lies below ``1 - margin`` times the smallest baseline
     peak; with five fresh processes each, chance alone does this once in 252 times. SLOWER (larger) the other way
-    round. NO_GAIN when even the best candidate peak is not below ``1 - margin`` times the worst baseline peak, else UNDECIDED. The interval is the
-    smallest and the largest ratio seen; its confidence is that of complete separation.
+    round. NO_GAIN when even the best candidate peak is not below ``1 - margin`` times the worst baseline peak, else
+    UNDECIDED. The interval is the smallest and the largest ratio seen; its confidence is that of complete separation.
 
     Raises:
         MeasureError: fewer than five peaks on a side, or a peak that is not positive.
     """
     if min(len(baseline), len(candidate)) < RUNS or min(*baseline, *candidate) <= 0:
         raise MeasureError(
-            f"process peaks need {RUNS} fresh processes of each arm and positive sizes; got {list(baseline)} and {list(candidate)}"
+            f"process peaks need {RUNS} fresh processes of each arm, and positive sizes; "
+            f"got {list(baseline)} and {list(candidate)}"
         )
     ratio = Interval(
         low=min(baseline) / max(candidate),

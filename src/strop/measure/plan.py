@@ -64,7 +64,7 @@ class ConfirmPlan:
         rounds: fresh pairs of processes.
         pairs: pairs in each round.
         metric: how a pair of blocks becomes one number.
-        exact: judge by the sign-flip test over the rounds instead of Student's t (no shape assumed; needs ``2^-rounds <= alpha``).
+        exact: judge by the sign-flip test over the rounds instead of Student's t (no shape assumed; ``2^-rounds <= alpha``).
         extension: one second look after ``rounds`` more rounds is planned; each look then uses ``alpha / 2``.
     """
 

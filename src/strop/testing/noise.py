@@ -74,7 +74,7 @@ def bursts(
     for slot in range(count):
         busy = np.where(busy, draws[:, slot] >= leave, draws[:, slot] < enter)
         states[:, slot] = busy
-    return np.log1p(height) * states + white(generator, rows, count)
+    return np.asarray(np.log1p(height) * states) + white(generator, rows, count)
 
 
 def spikes(generator: Generator, rows: int, count: int) -> FloatArray:

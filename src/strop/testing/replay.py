@@ -166,12 +166,13 @@ def pipeline_trials(
 
 def as_pairs(baseline: FloatArray, candidate: FloatArray, *, scale_ns: float = 1e7, first_round: int = 0) -> list[Pair]:
     """Return the pairs that a collector would have recorded for log-times of shape ``(rounds, pairs)``; one call per block."""
-    pairs = []
+    pairs: list[Pair] = []
     for number, (left, right) in enumerate(zip(baseline, candidate, strict=True)):
         for slow, fast in zip(left, right, strict=True):
             times = {"baseline": slow, "candidate": fast}
             blocks = tuple(
-                Block(arm=arm, point="only", calls_ns=(max(1, round(scale_ns * math.exp(value))),)) for arm, value in times.items()
+                Block(arm=arm, point="only", calls_ns=(max(1, round(scale_ns * math.exp(value))),))
+                for arm, value in times.items()
             )
             pairs.append(Pair(index=len(pairs), round=first_round + number, candidate_first=False, blocks=blocks))
     return pairs
