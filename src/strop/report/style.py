@@ -99,6 +99,6 @@ footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--rule);color:v
  --accent:#0f5c7a;--accent-soft:#cfe2ea;--good:#20663f;--bad:#a1332b;--plain:#8f8a80;--plain-soft:#e4e0d6}
  body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}section{padding-top:1.4rem}
  figure,tr,pre,.pair li,.figures div{break-inside:avoid}h2,h3{break-after:avoid}.scroll{overflow:visible}
- thead{display:table-header-group}.plot{max-width:16cm;min-width:0}}
+ thead{display:table-header-group}.plot{min-width:0}.figures{grid-template-columns:repeat(4,1fr);gap:0 1rem}}
 """
 """Light and dark by the reader's preference, always light on paper."""

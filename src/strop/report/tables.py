@@ -20,8 +20,13 @@ MARKS = {"kept": "●", "held": "✓", "broken": "✗", "planned": "·", "undeci
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: its ``text``, a second line ``sub``, and its ``tone``: ``""``, ``"good"``, ``"bad"``,
-    ``"muted"`` or ``"screen"`` (a number that is no result)."""
+    """One cell.
+
+    Attributes:
+        text: what it says.
+        tone: ``""``, ``"good"``, ``"bad"``, ``"muted"``, or ``"screen"`` for a number that is no result.
+        sub: a second, smaller line.
+    """
 
     text: str
     tone: str = ""
