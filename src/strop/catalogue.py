@@ -128,7 +128,7 @@ def read_recipe(source: str | Path) -> Recipe:
     text = str(source) if is_text else _file(Path(source))
     where = "the recipe" if is_text else str(source)
     try:
-        tree = yaml.load(text, Loader=_UniqueKeys)
+        tree = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a BaseLoader, which builds text, lists and dicts only
     except yaml.YAMLError as error:
         raise RecipeError(f"{where} is not readable YAML: {error}") from error
     rows = _instructions(tree, where)
@@ -216,7 +216,8 @@ def _row(cls: type[Entry]) -> Row:
 def _refuse_duplicates(rows: Iterable[Row]) -> None:
     seen: dict[int | str, Row] = {}
     for candidate in rows:
-        for key in (candidate.number, candidate.name, *candidate.aliases):
+        keys: tuple[int | str, ...] = (candidate.number, candidate.name, *candidate.aliases)
+        for key in keys:
             other = seen.setdefault(key, candidate)
             if other is not candidate:
                 raise UsageError(

@@ -191,7 +191,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 def departure(before: list[list[Tensor]], after: list[list[Tensor]]) -> float:
     """Return the largest difference between two lists of answers, relative to the largest value of its tensor.
 
-    NaN where one answer holds NaN and the other does not, infinity where structures differ.
+    Infinity where structures differ, or where one answer holds NaN and the other does not.
     """
     worst = 0.0
     for old, new in zip(before, after, strict=True):
@@ -199,6 +199,7 @@ def departure(before: list[list[Tensor]], after: list[list[Tensor]]) -> float:
             return float("inf")
         for a, b in zip(old, new, strict=True):
             if a.numel() and not torch.equal(a, b):
-                difference = (a.double() - b.double()).abs().nan_to_num(nan=0.0 if torch.equal(a.isnan(), b.isnan()) else float("inf"))
+                both = torch.equal(a.isnan(), b.isnan())
+                difference = (a.double() - b.double()).abs().nan_to_num(nan=0.0 if both else float("inf"))
                 worst = max(worst, (difference.max() / a.double().abs().nan_to_num().max().clamp_min(1e-12)).item())
     return worst

@@ -30,6 +30,9 @@ def plan_activations(model: nn.Module, flow: Flow, kind: type[nn.Module], thresh
     turns into an ``Identity``.
 
     Args:
+        model: the model.
+        flow: what :func:`~strop.surgery.flow.watch` saw of it.
+        kind: class of the layers.
         threshold: smallest answer worth fusing, in elements.
     """
     plan: Plan = {}

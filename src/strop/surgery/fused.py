@@ -38,7 +38,7 @@ _PLAIN = {"relu": "relu", "relu_": "relu", "sigmoid": "sigmoid", "tanh": "tanh",
 
 def available() -> bool:
     """Tell whether this build of torch offers the fused operators."""
-    return torch.backends.mkldnn.is_available() and all(
+    return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
         hasattr(torch.ops.mkldnn, name)
         for name in ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight", "_reorder_convolution_weight")
     )
@@ -135,9 +135,7 @@ class FusedConv2d(nn.Module):
         return f"{tuple(self.weight.shape)}, {'SAME, ' if self.same else ''}{self.activation.name}"
 
 
-def same_padding(
-    size: tuple[int, ...], kernel: tuple[int, ...], stride: list[int], dilation: list[int]
-) -> list[tuple[int, int]]:
+def same_padding(size: tuple[int, ...], kernel: tuple[int, ...], stride: list[int], dilation: list[int]) -> list[tuple[int, int]]:
     """Return (before, after) per dimension as TensorFlow's "SAME" pads: the odd element goes behind."""
     found = []
     for length, k, s, d in zip(size, kernel, stride, dilation, strict=True):

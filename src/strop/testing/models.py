@@ -122,7 +122,10 @@ def draft_for(model: nn.Module, examples: Sequence[Any], *, calibration: Sequenc
     model.eval()
     split = Split(inputs=list(examples if calibration is None else calibration))
     workload = InferenceWorkload(
-        model=lambda: model, inputs={"all": list(examples)}, calibration=split, quality=unjudged("a draft for trying instructions")
+        model=lambda: model,
+        inputs={"all": list(examples)},
+        calibration=split,
+        quality=unjudged("a draft for trying instructions"),
     )
     answers = []
     for example in examples:

@@ -67,16 +67,22 @@ def test_recurrent_weights_count_as_much_as_linear_ones() -> None:
 
 
 def test_a_convolutional_model_is_declined_with_the_share_that_would_be_quantised() -> None:
-    draft = draft_for(nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 27)), [torch.ones(1, 3, 8, 8)])
-    # 64·27 of 64·27 + 64·27 weights are linear: one half is enough
-    assert DynamicQuantization().decline(draft, HOST) is None
-    smaller = draft_for(nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3)), [torch.ones(1, 3, 8, 8)])
-    assert "10.0 %" in str(DynamicQuantization().decline(smaller, HOST))
+    def with_head(classes: int) -> Draft:
+        layers = (nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+        return draft_for(nn.Sequential(*layers), [torch.ones(1, 3, 8, 8)])
+
+    # the convolution has 64 × 27 weights: with 27 classes one half is linear, which is enough
+    assert DynamicQuantization().decline(with_head(27), HOST) is None
+    assert "10.0 %" in str(DynamicQuantization().decline(with_head(3), HOST))
 
 
 @pytest.mark.parametrize(
     ("others", "word"),
-    [((), "needs"), ((ModelServingFramework(engine="openvino"),), "needs"), ((ModelServingFramework(engine="onnxruntime"),), None)],
+    [
+        ((), "needs"),
+        ((ModelServingFramework(engine="openvino"),), "needs"),
+        ((ModelServingFramework(engine="onnxruntime"),), None),
+    ],
 )
 def test_needs_an_engine_that_finds_ranges_on_the_fly(others: tuple[ModelServingFramework, ...], word: str | None) -> None:
     reason = legal(Recipe([DynamicQuantization(), *others]), mlp_draft().workload.traits)

@@ -46,7 +46,8 @@ class TestLaws(InstructionLaws):
 
 def test_declares_one_intent_with_every_setting_and_its_own_tally() -> None:
     draft, tally = mlp_draft(), Tally()
-    StaticQuantization(symmetric=True, per_channel=False, range_estimator="percentile", smooth=0.5, keep_float=("a", "b")).at_lower(draft, tally)
+    settings = {"symmetric": True, "per_channel": False, "range_estimator": "percentile", "smooth": 0.5, "keep_float": ("a", "b")}
+    StaticQuantization(**settings).at_lower(draft, tally)  # type: ignore[arg-type]
     intent = draft.quantization
     assert intent is not None and intent.tally is tally and intent.mode == "static"
     assert (intent.symmetric, intent.per_channel, intent.range_estimator) == (True, False, "percentile")

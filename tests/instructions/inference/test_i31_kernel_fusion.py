@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from strop.contract.draft import Draft
+from strop.contract.recipe import Recipe
 from strop.contract.tally import Tally
 from strop.errors import PrepareError
+from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
 from strop.instructions.inference.i31_kernel_fusion import ALL, FOLD, KernelFusion
+from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
 from strop.measure.host import Host
 from strop.pipeline import Outcome, legal, prepare
-from strop.contract.recipe import Recipe
-from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
-from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
 from strop.surgery.flow import answers, departure
 from strop.testing.case import LawCase
 from strop.testing.laws import InstructionLaws

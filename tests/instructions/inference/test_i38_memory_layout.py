@@ -25,9 +25,7 @@ def laid_out() -> Draft:
 
 
 class TestLaws(InstructionLaws):
-    case = LawCase(
-        instruction=MemoryLayout(), draft=conv_draft, foreign=mlp_draft, idle=(MemoryLayout(), laid_out), host=HOST
-    )
+    case = LawCase(instruction=MemoryLayout(), draft=conv_draft, foreign=mlp_draft, idle=(MemoryLayout(), laid_out), host=HOST)
 
 
 def test_lays_out_weights_and_asks_for_the_same_of_the_inputs() -> None:

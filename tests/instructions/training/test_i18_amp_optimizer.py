@@ -86,7 +86,8 @@ def test_an_accelerator_runs_16_bits_but_fp8_stays_declined() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"init_scale": 0.0}, {"loss_scale_factor": -1.0}, {"growth_factor": 0.5}, {"backoff_factor": 1.5}, {"backoff_factor": 0.0}]
+    "settings",
+    [{"init_scale": 0.0}, {"loss_scale_factor": -1.0}, {"growth_factor": 0.5}, {"backoff_factor": 1.5}, {"backoff_factor": 0.0}],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):

@@ -71,6 +71,4 @@ class DynamicQuantization(Instruction):
 
     def at_lower(self, draft: Draft, tally: Tally) -> None:
         """Declare the quantisation; the engine counts the operators it quantised."""
-        draft.quantization = Quantization(
-            mode="dynamic", per_channel=self.per_channel, keep_float=self.keep_float, tally=tally
-        )
+        draft.quantization = Quantization(mode="dynamic", per_channel=self.per_channel, keep_float=self.keep_float, tally=tally)

@@ -88,7 +88,8 @@ class KernelFusion(Instruction):
         if {"linear+activation", "matmul+bias"} & set(self.rules):
             wanted.append(nn.Linear)
         if not has(draft.model, *wanted):
-            return f"the model has no {' or '.join(kind.__name__ for kind in wanted)} layer that {', '.join(self.rules)} could match"
+            kinds = " or ".join(kind.__name__ for kind in wanted)
+            return f"the model has no {kinds} layer that {', '.join(self.rules)} could match"
         if set(self.rules) == set(FOLD) and not has(draft.model, _BatchNorm):
             return "the model has no batch norm to fold"
         return None

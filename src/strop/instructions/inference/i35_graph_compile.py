@@ -11,6 +11,7 @@ from strop.contract.draft import Draft
 from strop.contract.instruction import Instruction
 from strop.contract.tally import Tally
 from strop.contract.ties import Ties, Trait
+from strop.measure.host import Host
 
 ENGINE = "inductor"
 
