@@ -26,7 +26,7 @@ _VARIABLES = re.compile(
     r"^(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMEXPR|TORCH|TORCHINDUCTOR|PYTORCH|ATEN|DNNL|ONEDNN|ORT|OPENVINO|OV|CUDA|NVIDIA|NCCL"
     r"|TRITON|MALLOC|LD_PRELOAD|PYTHONHASHSEED|PYTHONMALLOC)(_|$)"
 )
-_PATH = re.compile(r"(?<![\w.])~?(/[^\s/:;,=]+)+/?")
+_PATH = re.compile(r"(?<![\w.])~?(/[^\n/:;,=]+)+/?")
 _REGIONS = re.compile(r"(mkl|openblas|blis|gomp|iomp|omp5|dnnl|tbb|tcmalloc|jemalloc|mimalloc)[\w.-]*\.so[\w.]*", re.IGNORECASE)
 
 
