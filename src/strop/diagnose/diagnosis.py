@@ -81,11 +81,9 @@ class PointDiagnosis:
         """The numbers behind the bottleneck, in a sentence."""
         roof = f"{show_share(self.roof_share)} of the roof" if self.bound else "roofs not measured"
         missing = f"; not counted: {', '.join(self.uncounted)}" if self.uncounted else ""
-        return (
-            f"{show_seconds(self.seconds)} per call, {self.operator_calls} operators, "
-            f"{show_share(self.product_share)} of their time in products, {show_share(self.overhead_share)} overhead, {self.flops / 1e9:.3g} GFLOP at "
-            f"{self.intensity:.3g} FLOP per byte, {roof}{missing}"
-        )
+        work = f"{self.flops / 1e9:.3g} GFLOP at {self.intensity:.3g} FLOP per byte"
+        time = f"{show_share(self.product_share)} of their time in products, {show_share(self.overhead_share)} overhead"
+        return f"{show_seconds(self.seconds)} per call, {self.operator_calls} operators, {time}, {work}, {roof}{missing}"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able form with the derived numbers in it."""

@@ -73,7 +73,8 @@ def law_settings(case: LawCase, folder: Path) -> None:
     for name, values in case.instruction.space(draft.facts, case.host).items():
         variants += [dataclasses.replace(case.instruction, **{name: value}) for value in values]  # type: ignore[type-var]
     for variant in variants:
-        read = decode(cls, yaml.load(yaml.safe_dump(encode(variant)), Loader=yaml.BaseLoader)  # noqa: S506 - builds text, lists and dicts only)
+        plain = yaml.load(yaml.safe_dump(encode(variant)), Loader=yaml.BaseLoader)  # noqa: S506 - text, lists and dicts only
+        read = decode(cls, plain)
         _hold(read == variant, f"{variant} came back from YAML as {read}")
         _hold(hash(read) == hash(variant), f"{variant} and what came back from YAML have different hashes")
 
@@ -137,7 +138,7 @@ def law_idle(case: LawCase, folder: Path) -> None:
     """Where it has nothing to do, ``no effect`` is what is said."""
     instruction, draft = case.idle
     idle = case.prepare(folder / "idle", instruction, draft)
-    _hold(idle.outcome is Outcome.NO_EFFECT, f"with nothing to do, it ended as {idle.outcome} ({idle.reason}{idle.tallies})")
+    _hold(idle.outcome is Outcome.NO_EFFECT, f"with nothing to do it ended as {idle.outcome}: {idle.reason}{idle.tallies}")
 
 
 def law_repeatable(case: LawCase, folder: Path) -> None:
@@ -145,7 +146,9 @@ def law_repeatable(case: LawCase, folder: Path) -> None:
     (one, first), (two, second) = case.run(folder / "1"), case.run(folder / "2")
     _hold(one == two, f"two preparations differ: {one} and {two}")
     for old, new in zip(first, second, strict=True):
-        _hold(all(np.array_equal(a, b, equal_nan=True) for a, b in zip(old, new, strict=True)), "two artefacts answer differently")
+        _hold(
+            all(np.array_equal(a, b, equal_nan=True) for a, b in zip(old, new, strict=True)), "two artefacts answer differently"
+        )
 
 
 def law_restores(case: LawCase, folder: Path) -> None:
