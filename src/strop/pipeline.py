@@ -77,21 +77,21 @@ def legal(recipe: Recipe, start: frozenset[Trait]) -> str | None:
         recipe: the set of instructions.
         start: traits the workload brings.
     """
-    tied = [(instruction, instruction.ties()) for instruction in recipe]
+    tied = [(f"{i.number:02d} {i.name}", i.ties()) for i in recipe]
     present = start.union(*(t.adds for _, t in tied))
     if Trait.ENGINE not in present:
         present |= engines.get("eager").adds
-    for instruction, its in tied:
+    for name, its in tied:
         missing = sorted(its.needs - present)
         if missing:
-            return f"{instruction.number:02d} {instruction.name} needs {' and '.join(missing)}, which nothing in the recipe adds"
+            return f"{name} needs {' and '.join(missing)}, which nothing in the recipe adds"
         for other, others in tied:
-            clash = sorted(its.excludes & others.adds) if other is not instruction else []
+            clash = sorted(its.excludes & others.adds) if other != name else []
             if clash:
-                return f"{instruction.number:02d} {instruction.name} excludes {other.number:02d} {other.name}: both bring {' and '.join(clash)}"
+                return f"{name} excludes {other}: both bring {' and '.join(clash)}"
         clash = sorted(its.excludes & start)
         if clash:
-            return f"{instruction.number:02d} {instruction.name} cannot be used with {' and '.join(clash)}"
+            return f"{name} cannot be used with {' and '.join(clash)}"
     return None
 
 

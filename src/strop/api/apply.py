@@ -43,9 +43,10 @@ def apply(
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     with tempfile.TemporaryDirectory(prefix="strop-") as place, refer(workload, **options) as reference:
         request = Request(seed=seed)
-        with open_ledger(Path(place) / "run", {"command": "apply"}, resume=False) as ledger, open_session(
-            reference, request, ledger, observer
-        ) as session:
+        with (
+            open_ledger(Path(place) / "run", {"command": "apply"}, resume=False) as ledger,
+            open_session(reference, request, ledger, observer) as session,
+        ):
             problem = legal(chosen, session.workload.traits)
             if problem:
                 raise RecipeError(f"{problem}.")

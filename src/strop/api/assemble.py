@@ -22,7 +22,12 @@ from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import Budget, Diagnosis, Operator, Outcome, Subject, Suggestion, Trial
 
 GUARD_WORDS = {"held": "held", "worse quality": "broken", "unproven quality": "unproven"}
-MARKS = {"interpreter_up": "interpreter up", "imported": "engine imported", "loaded": "artefact open", "first_output": "first answer"}
+MARKS = {
+    "interpreter_up": "interpreter up",
+    "imported": "engine imported",
+    "loaded": "artefact open",
+    "first_output": "first answer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,15 @@ def assemble(folder: Path, spent: float) -> RunReport:
         spent: seconds the run has taken.
     """
     record = Record.read(folder)
-    end = record.result("end") or {"result": None, "exit_code": 130, "reason": "interrupted", "kept": [], "recipe": "", "findings": []}
+    end = record.result("end") or {
+        "result": None,
+        "exit_code": 130,
+        "reason": "interrupted",
+        "kept": [],
+        "recipe": "",
+        "findings": [],
+    }
     confirmed = record.confirmed
-    machine = read_json(folder / "host.json") if (folder / "host.json").exists() else {"cpu": "unknown", "cores": 0, "isa": [], "memory": 0}
     trials = [row for row in record.under("trial") if "key" in row]
     baseline, result = latencies(record, confirmed)
     held = bool(end["result"])
@@ -73,10 +84,7 @@ def assemble(folder: Path, spent: float) -> RunReport:
         subject=_subject(record),
         budget=Budget(limit=record.plan["request"]["budget"], spent=spent, steps=_spent(record)),
         outcome=Outcome(exit_code=end["exit_code"], kept=tuple(end["kept"]), reason=end["reason"]),
-        host=Host(
-            cpu=machine["cpu"], cores=machine["cores"], isa=frozenset(machine["isa"]), memory_bytes=machine["memory"],
-            roofs=record.result("roofs") or {},
-        ),
+        host=_host(record),
         baseline=baseline,
         result=result if held else (),
         diagnosis=_diagnosis(record),
@@ -101,9 +109,18 @@ def assemble(folder: Path, spent: float) -> RunReport:
     )
 
 
+def _host(record: Record) -> Host:
+    path = record.folder / "host.json"
+    if not path.exists():  # interrupted before the machine was read
+        return Host(cpu="unknown", cores=0)
+    row, roofs = read_json(path), record.result("roofs") or {}
+    return Host(cpu=row["cpu"], cores=row["cores"], isa=frozenset(row["isa"]), memory_bytes=row["memory"], roofs=roofs)
+
+
 def _subject(record: Record) -> Subject:
     plan, request = record.plan, record.plan["request"]
-    facts = read_json(record.folder / "materials" / "materials.json")["facts"] if (record.folder / "materials" / "materials.json").exists() else None
+    path = record.folder / "materials" / "materials.json"
+    facts = read_json(path)["facts"] if path.exists() else None
     drop = request["max_drop"]
     words = f"{100 * drop['value']:g} % of the original's value" if drop["relative"] else f"{drop['value']:g}, absolute"
     return Subject(
@@ -145,10 +162,15 @@ def _ablation(record: Record, end: Mapping[str, Any]) -> tuple[Ablation, ...]:
     for name in end["kept"]:
         row = measured.get(name.partition(" ")[2])
         if row is None:
-            rows.append(Ablation(instruction=name, reason="not measured alone: the rest of the recipe cannot be without it, or no time was left"))
+            rows.append(
+                Ablation(
+                    instruction=name,
+                    reason="not measured alone: the rest of the recipe cannot be without it, or no time was left",
+                )
+            )
         else:
             interval = read_comparisons(row["screen"])["all"].speedup if row["screen"] else None
-            rows.append(Ablation(instruction=name, contribution=interval, verdict="kept", reason="screen only"))
+            rows.append(Ablation(instruction=name, contribution=interval, verdict="kept"))
     return tuple(rows)
 
 
@@ -195,7 +217,7 @@ def _cold_start(confirmed: Mapping[str, Any] | None) -> ColdStart | None:
 
 
 def _mark(confirmed: Mapping[str, Any], arm: str, mark: str) -> float:
-    return statistics.median(start[arm]["marks"][mark] for start in confirmed["starts"])
+    return float(statistics.median(start[arm]["marks"][mark] for start in confirmed["starts"]))
 
 
 def _cost(baseline: Any, result: Any, spent: float) -> Cost:
@@ -239,7 +261,7 @@ def _diagnosis(record: Record) -> tuple[Diagnosis, ...]:
             operators=tuple(Operator(**o) for o in row["operators"]),
             suggestions=tuple(Suggestion(**s) for s in row["suggestions"]),
         )
-        for row in record.result("diagnosis") or []
+        for row in (record.result("diagnosis") or {"points": []})["points"]
     )
 
 
@@ -259,4 +281,3 @@ def _commands(folder: Path, record: Record) -> tuple[Command, ...]:
     verify = Command(line=f"strop verify {folder.name}", what="recompute every verdict from the raw samples")
     rerun = Command(line=f"strop rerun {folder.name}", what="measure the claim again, here and now")
     return (verify, rerun) if record.plan["reference"] else (verify,)
-

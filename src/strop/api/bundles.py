@@ -74,4 +74,3 @@ def open_bundle(folder: str | Path, *, workload: str | None = None, trust: bool 
         return rebuild(draft, recipe_from_json(manifest.recipe))
 
     return bundle.open_bundle(folder, source=source, trust=trust)
-

@@ -30,7 +30,9 @@ def answer_json(program: Program, bundle: Path, call: Any) -> Any:
     """
     signature = read_manifest(bundle).signature
     if not isinstance(call, dict | list):
-        raise UsageError(f"a call is an object of named arrays or a list of arrays; got a {type(call).__name__}. {_expected(signature)}")
+        raise UsageError(
+            f"a call is an object of named arrays or a list of arrays; got a {type(call).__name__}. {_expected(signature)}"
+        )
     positional, keywords = signature.input_tree["children"]
     if isinstance(call, dict) and set(call) != set(keywords["keys"]):
         raise UsageError(f"the call names {', '.join(map(str, call)) or 'nothing'}. {_expected(signature)}")

@@ -26,7 +26,14 @@ from strop.search.request import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """Two recipes side by side: ``comparisons`` per operating point and over ``"all"``; ``quality`` of the second against the first."""
+    """Two recipes side by side.
+
+    Attributes:
+        first: the recipe compared with.
+        second: the recipe the verdicts are about.
+        comparisons: per operating point, and over ``"all"``.
+        quality: of the second against the first; ``None`` when the workload claims none.
+    """
 
     first: Recipe
     second: Recipe
@@ -69,10 +76,17 @@ def compare(
     request = Request(seed=seed, max_drop=MaxDrop.parse(max_drop))
     now = datetime.fromtimestamp(time.time()).astimezone()
     place = Path(out) if out is not None else Path("runs") / f"compare-{now:%Y%m%d-%H%M%S}"
-    asked = {"command": "compare", "version": __version__, "request": request.to_json(), "recipes": [r.to_json() for r in recipes]}
-    with refer(workload, **options) as reference, open_ledger(place, asked, resume=False) as ledger, open_session(
-        reference, request, ledger, observer
-    ) as session:
+    asked = {
+        "command": "compare",
+        "version": __version__,
+        "request": request.to_json(),
+        "recipes": [r.to_json() for r in recipes],
+    }
+    with (
+        refer(workload, **options) as reference,
+        open_ledger(place, asked, resume=False) as ledger,
+        open_session(reference, request, ledger, observer) as session,
+    ):
         ours, theirs = session.prepare(recipes)
         for prepared in (ours, theirs):
             if not prepared.ready:

@@ -46,7 +46,9 @@ def pareto(
     for row in judged:
         speedup = read_comparisons(row["screen"])[point].speedup.estimate
         value = QualityResult.from_json(row["quality"]["result"]).candidate
-        places.append(ParetoPoint(label=row["text"], latency=before / speedup, quality=value, phase="screen", status=row["status"]))
+        places.append(
+            ParetoPoint(label=row["text"], latency=before / speedup, quality=value, phase="screen", status=row["status"])
+        )
     if confirmed is not None and confirmed["quality"] is not None:
         speedup = read_comparisons(confirmed["confirm"])[point].speedup.estimate
         final = QualityResult.from_json(confirmed["quality"]["result"]).candidate
@@ -59,13 +61,15 @@ def roofline(record: Record, confirmed: Mapping[str, Any] | None) -> tuple[Roofl
     """Return the places of the original, and of the result as the same work done in less time."""
     places = []
     speedups = read_comparisons(confirmed["confirm"]) if confirmed is not None else {}
-    for row in record.result("diagnosis") or []:
+    for row in (record.result("diagnosis") or {"points": []})["points"]:
         if not row["intensity"] or not row["achieved"]:
             continue
         places.append(RooflinePoint(label=f"original, {row['point']}", intensity=row["intensity"], achieved=row["achieved"]))
         if row["point"] in speedups:
             achieved = row["achieved"] * speedups[row["point"]].speedup.estimate
-            places.append(RooflinePoint(label=f"result, {row['point']}", intensity=row["intensity"], achieved=achieved, result=True))
+            places.append(
+                RooflinePoint(label=f"result, {row['point']}", intensity=row["intensity"], achieved=achieved, result=True)
+            )
     return tuple(places)
 
 

@@ -153,7 +153,17 @@ def _close(ledger: Ledger, observer: Observer) -> Result:
 
 def _sealed(parts: tuple[str, ...]) -> bool:
     """Files that do not change after a run has ended, and that its claims rest on."""
-    return parts[0] in ("plan.json", "env.json", "host.json", "recipe.yaml", "report.json", "steps", "samples", "scores", "bundle")
+    return parts[0] in (
+        "plan.json",
+        "env.json",
+        "host.json",
+        "recipe.yaml",
+        "report.json",
+        "steps",
+        "samples",
+        "scores",
+        "bundle",
+    )
 
 
 def _plan(workload: Any, reference: Reference, request: Request, resume: bool, folder: Path) -> dict[str, Any]:
@@ -182,4 +192,3 @@ def _aim(text: str) -> Aim:
     if text not in names:
         raise UsageError(f"aim {text!r} cannot be asked of an inference workload.{did_you_mean(text, names)}")
     return Aim(text)
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from strop.api.run import open_ledger, open_session
 from strop.catalogue import read_recipe
@@ -91,11 +92,11 @@ def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer 
     )
 
 
-def _recorded(folder: Path, key: str) -> dict[str, object]:
+def _recorded(folder: Path, key: str) -> dict[str, Any]:
     for path in sorted((folder / "steps").glob("*.json")):
         step = read_json(path)
         if step["key"] == f"confirm/{key}":
-            recorded: dict[str, object] = step["result"]["confirm"]
+            recorded: dict[str, Any] = step["result"]["confirm"]
             return recorded
     raise UsageError(f"{folder} holds no confirmed claim about its recipe.")
 

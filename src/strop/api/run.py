@@ -51,7 +51,9 @@ def refer(workload: str | Path | Workload, **options: str) -> Iterator[Reference
 
 
 @contextlib.contextmanager
-def open_session(reference: Reference, request: Request, ledger: Ledger, observer: Observer, *, fresh: bool = False) -> Iterator[Session]:
+def open_session(
+    reference: Reference, request: Request, ledger: Ledger, observer: Observer, *, fresh: bool = False
+) -> Iterator[Session]:
     """Put a session together; its processes end with the context.
 
     Args:
@@ -100,7 +102,9 @@ def open_ledger(out: Path, plan: dict[str, Any], *, resume: bool) -> Ledger:
     recorded = {key: value for key, value in ledger.plan.items() if key != "format"}
     differing = sorted(key for key in plan if recorded.get(key) != plan[key])
     if differing:
-        raise UsageError(f"{out} was started with another {', '.join(differing)}; resume it with the same arguments, or choose another --out.")
+        raise UsageError(
+            f"{out} was started with another {', '.join(differing)}; resume it with the same arguments, or choose another --out."
+        )
     return ledger
 
 
@@ -114,7 +118,10 @@ def _materials(workload: Workload, ledger: Ledger, seed: int) -> Materials:
 def _note_machine(ledger: Ledger, host: Host) -> None:
     if not (ledger.folder / "env.json").exists():
         write_json(ledger.folder / "env.json", read_environment())
-        write_json(ledger.folder / "host.json", {"cpu": host.cpu, "cores": host.cores, "isa": sorted(host.isa), "memory": host.memory_bytes})
+        write_json(
+            ledger.folder / "host.json",
+            {"cpu": host.cpu, "cores": host.cores, "isa": sorted(host.isa), "memory": host.memory_bytes},
+        )
 
 
 def _origin(reference: Reference, materials: Materials, host: Host, request: Request) -> dict[str, Any]:

@@ -19,7 +19,16 @@ from strop.cli._shared import as_json, hub_options, observer, print_json, refere
 @hub_options
 @as_json
 def command(
-    workload: str, first: str, second: str, max_drop: str, rounds: int, pairs: int, out: str | None, seed: int, as_json: bool, **hub: str
+    workload: str,
+    first: str,
+    second: str,
+    max_drop: str,
+    rounds: int,
+    pairs: int,
+    out: str | None,
+    seed: int,
+    as_json: bool,
+    **hub: str,
 ) -> None:
     """Measure recipe SECOND against recipe FIRST on WORKLOAD, side by side on fresh processes."""
     from strop.api.compare import compare

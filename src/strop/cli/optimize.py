@@ -22,8 +22,22 @@ from strop.cli._shared import as_json, hub_options, observer, print_json, quiet,
 @as_json
 @quiet
 def command(
-    workload: str, only: str, as_json: bool, quiet: bool, resume: bool, aim: str, max_drop: str, budget: str, out: str | None,
-    seed: int, strict: bool, exact: bool, task: str, data: str, text: str, label: str,
+    workload: str,
+    only: str,
+    as_json: bool,
+    quiet: bool,
+    resume: bool,
+    aim: str,
+    max_drop: str,
+    budget: str,
+    out: str | None,
+    seed: int,
+    strict: bool,
+    exact: bool,
+    task: str,
+    data: str,
+    text: str,
+    label: str,
 ) -> int:
     """Find what makes WORKLOAD faster here without losing quality, and prove it.
 

@@ -132,7 +132,9 @@ class Bench:
         baseline.uses += 1
         return pairs
 
-    def confirm(self, name: str, baseline: Prepared, candidate: Prepared, plan: ConfirmPlan, told: Callable[[int, Seat, Seat], None]) -> list[Pair]:
+    def confirm(
+        self, name: str, baseline: Prepared, candidate: Prepared, plan: ConfirmPlan, told: Callable[[int, Seat, Seat], None]
+    ) -> list[Pair]:
         """Take the pre-registered pairs on fresh processes, round by round.
 
         Args:
@@ -159,9 +161,7 @@ class Bench:
         return pairs
 
     def _pair(self, name: str, baseline: Seat, candidate: Seat, blocks: BlockPlan, *, index: int, round: int) -> Pair:
-        return take_pair(
-            baseline.arm, candidate.arm, blocks, seed=self._seed, comparison=name, index=index, round=round
-        )
+        return take_pair(baseline.arm, candidate.arm, blocks, seed=self._seed, comparison=name, index=index, round=round)
 
     @contextlib.contextmanager
     def _clock(self) -> Iterator[None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from strop.contract.instruction import Instruction
 from strop.search.bench import Seat
 from strop.search.proposals import additions, removals, variants
-from strop.search.race import Standing, _expected
+from strop.search.race import Standing, expected_seconds
 from strop.search.session import Session
 from strop.search.trials import Trial, run_trial
 from strop.trial.workshop import Prepared
@@ -21,7 +22,7 @@ def compose(session: Session, standing: Standing) -> list[Prepared]:
     """
     if standing.leader is None:
         return []
-    trial, stack, seat = standing.leader
+    _, stack, seat = standing.leader
     reached, tried = [stack], {stack.recipe.key}
     pool = variants(session.materials.facts, session.host, session.workload.traits, session.request.only)
     while not session.out_of_time():
@@ -38,10 +39,13 @@ def compose(session: Session, standing: Standing) -> list[Prepared]:
     return reached
 
 
-def _step(session: Session, standing: Standing, stack: Prepared, seat: Seat, pool: list, tried: set[str]) -> tuple[Prepared, Seat | None] | None:  # type: ignore[type-arg]
+def _step(
+    session: Session, standing: Standing, stack: Prepared, seat: Seat, pool: list[Instruction], tried: set[str]
+) -> tuple[Prepared, Seat | None] | None:
+    """Return the first addition that pays, with its living arm; ``None`` when none does or time is up."""
     facts, host, start = session.materials.facts, session.host, session.workload.traits
     for recipe in additions(stack.recipe, pool, facts, host, start):
-        if recipe.key in tried or not session.budget.allows(_expected(standing), session.reserved):
+        if recipe.key in tried or not session.budget.allows(expected_seconds(standing), session.reserved):
             continue
         tried.add(recipe.key)
         (prepared,) = session.prepare([recipe])
@@ -60,7 +64,7 @@ def prune(session: Session, standing: Standing, stack: Prepared) -> tuple[Prepar
     """
     table: list[tuple[str, Trial]] = []
     for instruction, rest in removals(stack.recipe, session.workload.traits):
-        if not session.budget.allows(_expected(standing), session.reserved):
+        if not session.budget.allows(expected_seconds(standing), session.reserved):
             break
         (prepared,) = session.prepare([rest])
         if not prepared.ready:

@@ -44,7 +44,9 @@ class Examiner:
         alpha: one-sided error probability of the guard.
     """
 
-    def __init__(self, workload: Workload, materials: Materials, ledger: Ledger, bench: Bench, max_drop: MaxDrop, alpha: float) -> None:
+    def __init__(
+        self, workload: Workload, materials: Materials, ledger: Ledger, bench: Bench, max_drop: MaxDrop, alpha: float
+    ) -> None:
         self._workload, self._materials, self._ledger, self._bench = workload, materials, ledger, bench
         self._max_drop, self._alpha = max_drop, alpha
 
@@ -52,7 +54,11 @@ class Examiner:
         """Let an arm answer a split (or the points' inputs when there is none); return the file of its answers."""
         answers = self._ledger.folder / "answers" / f"{name}-{split}{f'-{first}' if first else ''}.safetensors"
         if not answers.exists():
-            inputs = self._materials.split_file(split) if split in self._workload.splits else self._materials.point_file(self._materials.points[0])
+            inputs = (
+                self._materials.split_file(split)
+                if split in self._workload.splits
+                else self._materials.point_file(self._materials.points[0])
+            )
             arguments = {"inputs": str(inputs), "answers": str(answers), "first": first}
             self._bench.call(seat, "evaluate", arguments, EVALUATION_TIMEOUT)
         return answers
@@ -81,12 +87,20 @@ class Examiner:
         if quality.metric is not None:
             values = self._corpus(before, labels), self._corpus(after, labels)
             return record_corpus(
-                self._ledger, name, lambda chosen: _resampled(quality.metric, before, after, labels, chosen), len(before),
-                sources=data.sources, margin=self._max_drop.margin(values[0]), **settings,
+                self._ledger,
+                name,
+                lambda chosen: _resampled(quality.metric, before, after, labels, chosen),
+                len(before),
+                sources=data.sources,
+                margin=self._max_drop.margin(values[0]),
+                **settings,
             )
         ours, theirs = scores(quality, before, labels), scores(quality, after, labels)
         _refuse_nan(quality.name, ours)
-        sources = _spread(data.sources, [len(np.atleast_1d(scores(quality, [a], [l]))) for a, l in zip(before, labels, strict=True)]) if data.sources else None
+        sources = None
+        if data.sources is not None:  # one source per example, where an input is a batch of several
+            counts = [len(scores(quality, [answer], [label])) for answer, label in zip(before, labels, strict=True)]
+            sources = [str(source) for source, count in zip(data.sources, counts, strict=True) for _ in range(count)]
         margin = self._max_drop.margin(float(ours.mean()))
         return record_scores(self._ledger, name, ours.tolist(), theirs.tolist(), sources=sources, margin=margin, **settings)
 
@@ -118,11 +132,6 @@ def compare_answers(wanted: Any, got: Any, tolerance: Ratio) -> str | None:
 def _resampled(metric: Any, before: list[Any], after: list[Any], labels: list[Any], chosen: Any) -> tuple[float, float]:
     picked = [labels[i] for i in chosen]
     return float(metric([before[i] for i in chosen], picked)), float(metric([after[i] for i in chosen], picked))
-
-
-def _spread(sources: Any, counts: list[int]) -> list[str]:
-    """One source per example, where an input is a batch of several."""
-    return [str(source) for source, count in zip(sources, counts, strict=True) for _ in range(count)]
 
 
 def _refuse_nan(name: str, values: np.ndarray[Any, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.plan import ScreenPlan
 from strop.measure.result import Comparison, Finding, Verdict
+from strop.measure.roofline import measure_roofs
 from strop.observe import Level
 from strop.search.compose import compose, prune
 from strop.search.confirm import ROUNDS, Confirmation, confirm
@@ -17,8 +18,13 @@ from strop.search.race import Standing, race
 from strop.search.session import Session
 from strop.search.trials import Trial
 from strop.trial.workshop import Prepared
+from strop.units import Seconds
 
 CALIBRATION_PAIRS = 8
+MOST_CLAIMS = 3
+FIRST_SHARE = 0.8
+DIAGNOSIS_TIMEOUT: Seconds = 120.0
+ROOF_SECONDS: Seconds = 1.5
 DETERMINISM_CALLS = 3
 
 
@@ -51,6 +57,7 @@ def search(session: Session) -> Search:
         PrepareError: the original model cannot be prepared.
     """
     findings = _determinism(session)
+    gains = _diagnose(session)
     placebo = _calibrate(session)
     if placebo.verdict in (Verdict.FASTER, Verdict.SLOWER):
         findings.append(
@@ -60,7 +67,7 @@ def search(session: Session) -> Search:
                 advice="run again on a quieter machine",
             )
         )
-    standing = race(session)
+    standing = race(session, gains)
     found = Search(standing, placebo, findings=findings)
     stacks = compose(session, standing)
     if stacks and not session.out_of_time():
@@ -73,21 +80,40 @@ def search(session: Session) -> Search:
 
 
 def _confirm_best(session: Session, found: Search, stacks: list[Prepared]) -> None:
-    """Test the best stack; if its claim falls, the ones it grew from, each at its share of alpha, while time is left."""
+    """Test the best stack; if its claim falls, the ones it grew from, while time is left.
+
+    The first claim has :data:`FIRST_SHARE` of alpha where there is something to fall back on, the later ones share the
+    rest, so that the chance of any false claim stays below alpha.
+    """
     if found.standing.leader is None:
         return
     screened = found.standing.leader[0].comparisons["all"]
-    tried: set[str] = set()
-    for number, stack in enumerate(reversed(stacks)):
-        again = number > 0 and session.budget.left < session.budget.reserve(ROUNDS, 0.0) * 0.8
-        if again or stack.recipe.key in tried:
-            continue
-        tried.add(stack.recipe.key)
-        confirmation = confirm(session, stack, screened, session.request.alpha / 2**number if number else session.request.alpha)
+    claims = list({stack.recipe.key: stack for stack in reversed(stacks)}.values())[:MOST_CLAIMS]
+    alpha = session.request.alpha
+    for number, stack in enumerate(claims):
+        if number and session.budget.left < session.ledger.seconds(f"confirm/{claims[0].recipe.key}"):
+            return
+        share = 1.0 if len(claims) == 1 else FIRST_SHARE if number == 0 else (1 - FIRST_SHARE) / (len(claims) - 1)
+        confirmation = confirm(session, stack, screened, share * alpha)
         found.confirmations.append((stack, confirmation))
         if confirmation.holds:
             found.result = stack
             return
+
+
+def _diagnose(session: Session) -> dict[int, float]:
+    """Measure the roofs, find out where the time goes, and return instruction number → predicted gain."""
+
+    def look() -> Any:
+        arguments = {"roofs": roofs, "facts": asdict(session.materials.facts)}
+        return session.bench.call(session.original(), "diagnose", arguments, DIAGNOSIS_TIMEOUT)
+
+    folder = session.ledger.folder / "logs"
+    roofs = session.ledger.step("roofs", lambda: measure_roofs(seed=session.request.seed, folder=folder, seconds=ROOF_SECONDS))
+    row = session.ledger.step("diagnosis", look)
+    for point in row["points"]:
+        session.tell("diagnosis.done", f"{point['point']}: {point['bottleneck']}, {point['reason']}", level=Level.RESULT)
+    return {suggestion["number"]: suggestion["gain"] for suggestion in row["suggestions"]}
 
 
 def _determinism(session: Session) -> list[Finding]:
@@ -119,7 +145,10 @@ def _calibrate(session: Session) -> Comparison:
         with session.bench.seated(session.baseline, "candidate") as placebo:
             started = time.monotonic() - start
             plan = ScreenPlan(
-                delta=session.request.delta, metric=session.request.metric, max_pairs=CALIBRATION_PAIRS, min_pairs=CALIBRATION_PAIRS
+                delta=session.request.delta,
+                metric=session.request.metric,
+                max_pairs=CALIBRATION_PAIRS,
+                min_pairs=CALIBRATION_PAIRS,
             )
             begun = time.monotonic()
             pairs = session.bench.screen("placebo", original, placebo, plan, lambda: False)
@@ -132,7 +161,9 @@ def _calibrate(session: Session) -> Comparison:
     session.spread = max(0.005, comparison.evidence.get("sigma", session.spread))
     session.budget.learn_round(1.5 * row["start_seconds"] + 8 * row["pair_seconds"])
     session.reserved = session.budget.reserve(ROUNDS, _evaluation_seconds(session))
-    session.tell("baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s")
+    session.tell(
+        "baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s"
+    )
     return comparison
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from strop import catalogue
 from strop.contract.draft import Facts
@@ -39,10 +40,10 @@ def variants(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[i
     return found
 
 
-def groups(instructions: Sequence[Instruction], start: frozenset[Trait]) -> list[Recipe]:
+def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: Mapping[int, float]) -> list[Recipe]:
     """Return the smallest legal groups: each instruction alone, or with one enabler that brings what it needs.
 
-    Best promised gain per second of preparing first.
+    Best promised gain per second of preparing first; ``gains`` are predictions by instruction number.
     """
     enablers = [i for i in instructions if i.card.enabler]
     found: dict[str, Recipe] = {}
@@ -54,10 +55,12 @@ def groups(instructions: Sequence[Instruction], start: frozenset[Trait]) -> list
             useful = [p for p in pairs if legal(p, start) is None and (not candidates or _enables(instruction, p))]
             candidates += useful
         found.update({recipe.key: recipe for recipe in candidates})
-    return sorted(found.values(), key=promise, reverse=True)
+    return sorted(found.values(), key=lambda recipe: promise(recipe, gains), reverse=True)
 
 
-def additions(stack: Recipe, instructions: Sequence[Instruction], facts: Facts, host: Host, start: frozenset[Trait]) -> list[Recipe]:
+def additions(
+    stack: Recipe, instructions: Sequence[Instruction], facts: Facts, host: Host, start: frozenset[Trait]
+) -> list[Recipe]:
     """Return the stack with one more instruction, or with one setting of its own changed to another choice."""
     found: dict[str, Recipe] = {}
     numbers = {i.number for i in stack}
@@ -79,18 +82,15 @@ def removals(stack: Recipe, start: frozenset[Trait]) -> list[tuple[Instruction, 
     return [(i, rest) for i, rest in found if len(rest) and legal(rest, start) is None]
 
 
-def promise(recipe: Recipe) -> float:
-    """Prior gain per second of preparing (in logs, so that gains of a group multiply)."""
-    gain = 1.0
-    for instruction in recipe:
-        gain *= instruction.card.prior
-    cost = max(COST_SECONDS[i.card.cost] for i in recipe)
-    return (gain - 1.0) / cost
+def promise(recipe: Recipe, gains: Mapping[int, float]) -> float:
+    """Return the logarithm of the expected gain per second of preparing; gains of a group multiply."""
+    gain = math.prod(gains.get(i.number, i.card.prior) for i in recipe)
+    return math.log(max(gain, 1.0)) / max(COST_SECONDS[i.card.cost] for i in recipe)
 
 
 def _step_promise(stack: Recipe, recipe: Recipe) -> float:
     added = [i for i in recipe if i not in stack.instructions]
-    return promise(Recipe(added)) if added else 0.0
+    return promise(Recipe(added), {}) if added else 0.0
 
 
 def _enables(instruction: Instruction, pair: Recipe) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Mapping
 
 from strop.contract.recipe import Recipe
 from strop.contract.settings import encode
@@ -39,15 +40,20 @@ class Standing:
     leader: tuple[Trial, Prepared, Seat | None] | None = None
 
 
-def race(session: Session) -> Standing:
-    """Try every group that the budget allows, most promising first; repair quantised ones that lose quality."""
+def race(session: Session, gains: Mapping[int, float]) -> Standing:
+    """Try every group that the budget allows, most promising first; repair quantised ones that lose quality.
+
+    Args:
+        session: the run.
+        gains: instruction number → gain that the diagnosis predicts; the card's prior stands in where it is silent.
+    """
     facts, host, start = session.materials.facts, session.host, session.workload.traits
-    queue = deque(groups(variants(facts, host, start, session.request.only), start))
+    queue = deque(groups(variants(facts, host, start, session.request.only), start, gains))
     session.tell("race.started", f"{len(queue)} recipes to try", recipes=[str(r) for r in queue])
     standing = Standing()
     while queue:
         batch = [queue.popleft() for _ in range(min(SIDE_BY_SIDE, len(queue)))]
-        if not session.budget.allows(_expected(standing), session.reserved):
+        if not session.budget.allows(expected_seconds(standing), session.reserved):
             standing.untried += [*batch, *queue]
             break
         for prepared in session.prepare(batch):
@@ -94,7 +100,7 @@ def _repairs(session: Session, standing: Standing, trial: Trial, prepared: Prepa
     return []
 
 
-def _expected(standing: Standing) -> float:
-    """Seconds the next trial will take."""
+def expected_seconds(standing: Standing) -> float:
+    """Return how long the next trial will probably take, from those so far."""
     spent = [trial.row["seconds"] for trial in standing.trials if trial.row["seconds"]]
     return max(TYPICAL_TRIAL, 1.5 * sum(spent) / len(spent)) if spent else TYPICAL_TRIAL

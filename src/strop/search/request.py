@@ -8,7 +8,11 @@ from typing import Any
 
 from strop.contract.card import Aim
 from strop.contract.quality import MaxDrop
+from strop.measure.plan import Metric
 from strop.units import Ratio, Seconds
+
+
+ONE_PER_CENT = MaxDrop(0.01, relative=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,7 @@ class Request:
     """
 
     aim: Aim = Aim.LATENCY
-    max_drop: MaxDrop = MaxDrop(0.01, relative=True)  # noqa: RUF009 - frozen
+    max_drop: MaxDrop = ONE_PER_CENT
     budget: Seconds = 600.0
     seed: int = 0
     delta: Ratio = 0.02
@@ -38,7 +42,7 @@ class Request:
     pinned: tuple[int, ...] = ()
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> Metric:
         """How block times are compared: per call for latency, per block otherwise."""
         return "latency" if self.aim in (Aim.LATENCY, Aim.SIZE, Aim.MEMORY) else "throughput"
 

@@ -108,5 +108,11 @@ class Session:
         if (mark := f"{row['against']}/{row['key']}") not in self._told:
             self._told.add(mark)
             speedup = row["screen"]["comparisons"]["all"]["speedup"] if row["screen"] else None
-            shown = {"id": row["key"], "recipe": row["text"], "status": row["status"], "reason": row["reason"], "speedup": speedup}
+            shown = {
+                "id": row["key"],
+                "recipe": row["text"],
+                "status": row["status"],
+                "reason": row["reason"],
+                "speedup": speedup,
+            }
             self.tell("trial.judged", f"{row['text']}: {row['status']}", level=Level.RESULT, row=shown)

@@ -7,7 +7,7 @@ bytes exist in memory only; that is what makes serialising by value acceptable h
 from __future__ import annotations
 
 import hashlib
-import pickle  # noqa: S403 - see the module docstring
+import pickle
 import socket
 import struct
 import tempfile

@@ -100,7 +100,9 @@ def materialise(workload: Workload, folder: Path, *, seed: int) -> Materials:
     model = build_model(workload, seed)
     probes = _probes(workload)
     probed = infer_signature([example for _, example in probes], [_answer(model, example, point) for point, example in probes])
-    everything = [e for inputs in workload.inputs.values() for e in inputs] + [e for s in workload.splits.values() for e in s.inputs]
+    everything = [e for inputs in workload.inputs.values() for e in inputs] + [
+        e for s in workload.splits.values() for e in s.inputs
+    ]
     signature = replace(probed, inputs=infer_inputs(everything))
     for number, inputs in enumerate(workload.inputs.values()):
         write_examples(folder / "points" / f"{number}.safetensors", list(inputs))

@@ -27,7 +27,7 @@ def run_task(task: Task) -> Preparation:
         return prepare(draft, recipe, read_host(), task.folder / "artefact")
     except MemoryError:
         return Preparation(outcome=Outcome.FAILED, reason="memory exhausted while preparing", engine=draft.engine)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - third-party code may raise anything
         sys.excepthook(*sys.exc_info())
         return Preparation(outcome=Outcome.FAILED, reason=f"{type(error).__name__}: {_first_line(error)}", engine=draft.engine)
 

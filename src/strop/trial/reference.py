@@ -46,14 +46,13 @@ class Reference:
             WorkloadError: there is no such file, it does not hold a workload, or its own code failed.
         """
         if self.kind == "live":
-            workload = fetch(self.value)
-        elif self.kind == "hf":
+            workload: Workload = fetch(self.value)
+            return workload
+        if self.kind == "hf":
             from strop.trial.hub import hub_workload
 
-            workload = hub_workload(self.value, **self.options)
-        else:
-            workload = _load_file(self.value)
-        return workload
+            return hub_workload(self.value, **self.options)
+        return _load_file(self.value)
 
     def digest(self) -> str:
         """Return a digest of what the workload is made of: the file and its local imports, or the live object.
@@ -143,9 +142,6 @@ def _call(value: Any, file: Path, name: str) -> Workload:
 def _local_imports(file: Path) -> list[Path]:
     """Source files below the workload's folder, or its parent, that are imported now."""
     roots = (file.parent, file.parent.parent)
-    found = {
-        Path(module.__file__).resolve()
-        for module in list(sys.modules.values())
-        if getattr(module, "__file__", None) and str(module.__file__).endswith(".py")
-    }
+    files = [str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())]
+    found = {Path(name).resolve() for name in files if name.endswith(".py")}
     return sorted(p for p in found if p != file and p.parent in roots and "site-packages" not in p.parts)

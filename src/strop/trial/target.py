@@ -44,7 +44,9 @@ class ProgramTarget:
         return [list(leaf.shape) for leaf in self._leaves(point, index)]
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Do something untimed: ``evaluate`` a file of inputs into a file of answers."""
+        """Do something untimed: ``evaluate`` a file of inputs into a file of answers, or ``diagnose`` the model."""
+        if method == "diagnose":
+            return self._diagnose(arguments)
         if method != "evaluate":
             raise ValueError(f"a program target has no method {method!r}")
         start = time.monotonic()
@@ -53,6 +55,16 @@ class ProgramTarget:
         answers = [map_leaves(to_numpy, self._program(*args, **kwargs)) for args, kwargs in chosen]
         write_examples(Path(arguments["answers"]), answers)
         return {"inputs": len(answers), "seconds": time.monotonic() - start}
+
+    def _diagnose(self, arguments: Mapping[str, Any]) -> Any:
+        """Only the original's arm is asked this: the eager engine's program, which has the model in it."""
+        from strop.contract.draft import Facts
+        from strop.diagnose.run import diagnose
+        from strop.measure.host import read_host
+
+        inputs = {point: [kwargs or args for args, kwargs in calls] for point, calls in self._inputs.items()}
+        model = self._program.model  # type: ignore[attr-defined]
+        return diagnose(model, inputs, read_host(), arguments["roofs"], facts=Facts(**arguments["facts"])).to_json()
 
     def close(self) -> None:
         """Give back what the program holds."""

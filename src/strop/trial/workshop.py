@@ -77,7 +77,14 @@ class Workshop:
     """
 
     def __init__(
-        self, reference: Reference, materials: Materials, host: Host, cache: Path, origin: Mapping[str, Any], logs: Path, seed: int
+        self,
+        reference: Reference,
+        materials: Materials,
+        host: Host,
+        cache: Path,
+        origin: Mapping[str, Any],
+        logs: Path,
+        seed: int,
     ) -> None:
         self._reference, self._materials, self._host = reference, materials, host
         self._cache, self._origin, self._logs, self._seed = cache, origin, logs, seed
@@ -92,7 +99,7 @@ class Workshop:
         """
         start = time.monotonic()
         entries = [self._cache / artefact_key(recipe, self._origin) for recipe in recipes]
-        distinct = {entry: recipe for entry, recipe in zip(entries, recipes, strict=True)}
+        distinct = dict(zip(entries, recipes, strict=True))
         children = {entry: self._start(recipe, entry) for entry, recipe in distinct.items() if not _complete(entry)}
         spent: dict[Path, Seconds] = {}
         failed: dict[Path, Preparation] = {}
@@ -134,14 +141,14 @@ class Workshop:
         write_json(folder / "task.json", self._task(recipe, folder).to_json())
         limit = self._host.memory_bytes
         with self._log(entry).open("wb") as log:
-            return subprocess.Popen(  # noqa: S603 - our own module
+            return subprocess.Popen(
                 [sys.executable, "-m", "strop.trial.prepare", str(folder / "task.json")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"},
-                preexec_fn=lambda: _limit_memory(limit),  # noqa: PLW1509 - the parent starts no thread that holds a lock here
+                preexec_fn=lambda: _limit_memory(limit),
             )
 
     def _task(self, recipe: Recipe, folder: Path) -> Task:
