@@ -72,6 +72,7 @@ def test_both_arms_see_the_same_inputs_and_the_plan_is_kept() -> None:
         for block in pair.blocks:
             assert len(block.calls_ns) == PLAN.points[block.point].timed
     assert baseline.visits == candidate.visits
+    assert len({inputs for point, inputs, _ in baseline.visits if point == "small"}) == 20, "every pair draws anew"
     assert {len(inputs) - PLAN.points[point].timed for point, inputs, _ in baseline.visits if point == "large"} == {2}
     assert baseline.parked
     assert candidate.parked

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from strop.errors import MeasureError
 from strop.measure.counters import group_members, process_state
 from strop.measure.process import ArmProcess, describe_end
 
@@ -127,6 +128,27 @@ def test_descriptors_are_not_leaked(tmp_path: Path) -> None:
     process = start(tmp_path)
     process.end()
     close_pipes(process)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_process_that_cannot_be_started_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    real, started = subprocess.Popen, []
+
+    def refuse_the_guard(command: list[str], **more: object) -> object:
+        if command[0] == "/bin/sh":
+            raise FileNotFoundError("no shell here")
+        started.append(real(command, **more))  # type: ignore[call-overload]
+        return started[-1]
+
+    monkeypatch.setattr("strop.measure.process.subprocess.Popen", refuse_the_guard)
+    with pytest.raises(MeasureError, match="could not be started: no shell here"):
+        start(tmp_path)
+    assert process_state(started[0].pid) == ""
+    monkeypatch.undo()
+    monkeypatch.setattr("strop.measure.process.sys.executable", "/no/such/python")
+    with pytest.raises(MeasureError, match="no/such/python"):
+        start(tmp_path)
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 

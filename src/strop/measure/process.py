@@ -37,39 +37,37 @@ class ArmProcess:
 
     def __init__(self, environment: Mapping[str, str], memory_limit: int | None, seed: int, log: Path) -> None:
         self.log, self.stopped = log, False
-        request_read, request_write = os.pipe()
-        reply_read, reply_write = os.pipe()
+        request_read, self.write_fd = os.pipe()
+        self.read_fd, reply_write = os.pipe()
         guard_read, self._guard_pipe = os.pipe()
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         numbers = [request_read, reply_write, memory_limit or 0, parent]
         command = [sys.executable, "-m", "strop.measure.worker", *map(str, numbers)]
-        self.read_fd, self.write_fd = reply_read, request_write
+        process: subprocess.Popen[bytes] | None = None
         try:
             with log.open("ab") as stream:
                 self.spawned_ns = time.monotonic_ns()
-                self._process = subprocess.Popen(
+                process = subprocess.Popen(
                     command, env=_environment(environment, seed), start_new_session=True, close_fds=True,
                     pass_fds=(request_read, reply_write), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
                 )  # fmt: skip
-        except OSError as error:
-            for fd in (reply_read, request_write, self._guard_pipe, guard_read):
-                os.close(fd)
-            raise MeasureError(f"a worker process could not be started: {error}") from error
-        finally:
-            os.close(request_read)
-            os.close(reply_write)
-        self.pid = self._process.pid
-        try:
             self._guard = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "strop-guard", str(self.pid)], stdin=guard_read, start_new_session=True,
+                ["/bin/sh", "-c", _GUARD, "strop-guard", str(process.pid)], stdin=guard_read, start_new_session=True,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-        except BaseException:
-            os.killpg(self.pid, signal.SIGKILL)
-            self._process.wait()
+        except BaseException as error:
+            if process is not None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            for fd in (self.read_fd, self.write_fd, self._guard_pipe):
+                os.close(fd)
+            if isinstance(error, OSError):
+                raise MeasureError(f"the process of an arm could not be started: {error}") from error
             raise
         finally:
-            os.close(guard_read)
+            for fd in (request_read, reply_write, guard_read):
+                os.close(fd)
+        self._process, self.pid = process, process.pid
 
     @property
     def alive(self) -> bool:
