@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,6 +233,25 @@ def test_a_closed_arm_left_in_peace(tmp_path: Path) -> None:
     assert process_state(closed.pid) == ""
     with pytest.raises(WorkerDiedError, match="was closed"):
         closed.stats()
+
+
+def test_an_arm_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    started: list[Arm] = []
+    done = threading.Event()
+
+    def work() -> None:
+        started.append(loaded(tmp_path))
+        done.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not started or not started[0].points:
+        time.sleep(0.005)
+    done.set()
+    thread.join()
+    time.sleep(0.1)
+    with started[0] as survivor:
+        assert survivor.digest("tiny", 0)
 
 
 def test_live_pairs_at_several_points(tmp_path: Path) -> None:

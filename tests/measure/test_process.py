@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,18 +108,6 @@ def test_every_seed_gives_another_memory_layout_and_the_same_seed_the_same(tmp_p
     assert seen[0] == seen[1]
     assert seen[0][0] != seen[2][0]
     assert seen[0][1] != seen[2][1]
-
-
-def test_an_arm_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    made: list[ArmProcess] = []
-    thread = threading.Thread(target=lambda: made.append(start(tmp_path)))
-    thread.start()
-    thread.join()
-    wait_until(lambda: process_state(made[0].pid) == "S", "the worker did not come up")
-    time.sleep(0.05)
-    assert made[0].alive
-    made[0].end()
-    close_pipes(made[0])
 
 
 def test_descriptors_are_not_leaked(tmp_path: Path) -> None:

@@ -40,11 +40,15 @@ Plant = Literal[
 
 * ``memory``: a block of ``plant_bytes`` is touched and given back. * ``spinner``: a thread burns processor time between calls.
 * ``segfault``, ``kill``, ``leave``: the process ends by a bad address, by SIGKILL, by ``_exit(3)``. * ``hang``: never returns.
-* ``hog``: allocates until refused. * ``raise``: raises ``ValueError``. * ``wrong``: answers are off by one part in ten.
+* ``hog``: allocates until refused, 4 GiB at most. * ``raise``: raises ``ValueError``. * ``wrong``: answers are off by one part in ten.
 * ``shape``: answers have a row less. * ``cache``: answers of the latest input are kept. * ``cheat``: timed answers differ from
 evaluated ones. * ``moody``: answers differ from call to call. * ``child``: a child process is started and left running.
 Faults wait until call number ``after``.
 """
+
+
+_HOG_BLOCKS = 256
+"""Blocks of 16 MiB; an end, so that a broken limit cannot take the machine down."""
 
 
 class TinyTarget:
@@ -166,9 +170,8 @@ class TinyTarget:
         elif self._plant == "hang":
             threading.Event().wait()
         elif self._plant == "hog":
-            held = []
-            while True:
-                held.append(np.ones(16 << 20, dtype=np.uint8))
+            held = [np.ones(16 << 20, dtype=np.uint8) for _ in range(_HOG_BLOCKS)]
+            raise RuntimeError(f"{len(held) * 16} MiB were given out; the limit did not hold")
         elif self._plant == "child":
             import subprocess
 
