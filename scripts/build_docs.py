@@ -91,9 +91,9 @@ def page(row: Row) -> str:
 
 def settings(cls: type[Entry]) -> str:
     """Return the settings as a list: name, default, description."""
-    described = settings_lines(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
-    return "\n".join(f"- `{name}` (default `{fields[name].default!r}`): {text}" for name, text in described.items()) or "None."
+    defaults = {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # every entry is a dataclass
+    lines = [f"- `{name}` (default `{defaults[name]!r}`): {text}" for name, text in settings_lines(cls).items()]
+    return "\n".join(lines) or "None."
 
 
 def stem(row: Row) -> str:

@@ -118,17 +118,15 @@ def mutable_defaults(tree: ast.Module) -> Iterator[int]:
 
 
 def asserts(node: ast.AST, helpers: dict[str, bool]) -> bool:
-    """Whether something is checked: an assertion, an expected error or warning, a process that must succeed, a checking helper, a law."""
+    """Whether something is checked: an assertion, an expected error, a process that must succeed, a checking helper, a law."""
     for part in ast.walk(node):
         if isinstance(part, ast.Assert):
             return True
         if isinstance(part, ast.Call):
             name = dotted(part.func).rpartition(".")[2]
-            if (
-                name in {"raises", "warns", "fail", "law", "run_laws"}
-                or name.startswith(("assert_", "check_", "law_"))
-                or helpers.get(name)
-            ):
+            must_succeed = any(k.arg == "check" and getattr(k.value, "value", None) is True for k in part.keywords)
+            known = name in {"raises", "warns", "fail", "law", "run_laws"} or name.startswith(("assert_", "check_", "law_"))
+            if must_succeed or known or helpers.get(name):
                 return True
     return False
 

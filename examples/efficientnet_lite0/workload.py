@@ -121,8 +121,8 @@ def build() -> nn.Module:
 def pictures() -> list[Picture]:
     """Read the list of pinned pictures, in ``sha256sum`` format."""
     lines = Path(__file__).with_name("pictures.sha256").read_text(encoding="utf-8").splitlines()
-    rows = [line.split(maxsplit=1) for line in lines]
-    return [Picture(*path.split("/", 1), sha256=digest) for digest, path in rows]
+    rows = [(digest, *path.split("/", 1)) for digest, path in (line.split(maxsplit=1) for line in lines)]
+    return [Picture(package, path, digest) for digest, package, path in rows]
 
 
 def split(listed: Sequence[Picture]) -> dict[str, list[Picture]]:
