@@ -87,6 +87,21 @@ def test_what_a_worker_said_before_it_died_is_still_read(ends: Ends) -> None:
     assert ends.parent.receive(soon()) == "last words"
 
 
+def test_an_answer_given_in_the_moment_of_dying_is_read() -> None:
+    read_end, write_end = os.pipe()
+    spare_read, spare_write = os.pipe()
+
+    def answer_and_die() -> bool:
+        send_frame(write_end, b'"just in time"')
+        return False
+
+    channel = Channel(read_end, spare_write, answer_and_die)
+    assert channel.receive(soon()) == "just in time"
+    channel.close()
+    for fd in (write_end, spare_read):
+        os.close(fd)
+
+
 def test_half_a_frame_is_no_frame(ends: Ends) -> None:
     os.write(ends.worker_write, HEADER.pack(100) + b"only this")
     ends.hang_up()

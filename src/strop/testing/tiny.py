@@ -40,7 +40,7 @@ Plant = Literal[
 
 * ``memory``: a block of ``plant_bytes`` is touched and given back. * ``spinner``: a thread burns processor time between calls.
 * ``segfault``, ``kill``, ``leave``: the process ends by a bad address, by SIGKILL, by ``_exit(3)``. * ``hang``: never returns.
-* ``hog``: allocates until refused, 4 GiB at most. * ``raise``: raises ``ValueError``. * ``wrong``: answers are off by one part in ten.
+* ``hog``: allocates until refused, 4 GiB at most. * ``raise``: raises ``ValueError``. * ``wrong``: answers are off by a tenth.
 * ``shape``: answers have a row less. * ``cache``: answers of the latest input are kept. * ``cheat``: timed answers differ from
 evaluated ones. * ``moody``: answers differ from call to call. * ``child``: a child process is started and left running.
 Faults wait until call number ``after``.
