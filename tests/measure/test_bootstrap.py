@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from strop.errors import MeasureError
 from strop.measure.bootstrap import Indices, PairedMetric, judge_corpus
@@ -49,6 +50,14 @@ def test_lower_is_better(shift: float, guard: Guard) -> None:
     found = judge_corpus(means(baseline, baseline + shift), 200, margin=0.1, metric="word errors", higher_is_better=False)
     assert found.guard is guard
     assert found.difference.estimate == pytest.approx(shift, abs=1e-9)
+
+
+def test_bounds_of_a_skewed_metric_are_bias_corrected_and_accelerated() -> None:
+    gain = 1.0 - np.random.default_rng(6).exponential(1.0, 60)
+    ours = judge_corpus(means(np.zeros(60), gain), 60, margin=0.5, metric="m", resamples=20_000)
+    reference = stats.bootstrap((gain,), np.mean, confidence_level=0.9, n_resamples=20_000, method="BCa", rng=0)
+    assert ours.difference.low == pytest.approx(reference.confidence_interval.low, abs=0.004)
+    assert ours.difference.high == pytest.approx(reference.confidence_interval.high, abs=0.004)
 
 
 def test_skewed_bounds_keep_their_error_rate() -> None:

@@ -140,8 +140,10 @@ def test_an_arm_that_disturbs_itself_is_not_rescued() -> None:
     """Every pair in which the candidate faults in pages is slow; taking those out would make it look fast."""
     values = [[0.8] if i % 2 else [-0.2 + 0.001 * (i % 5)] for i in range(80)]
     voids = dict.fromkeys(range(1, 80, 2), "candidate: 9 pages were read from disk")
-    found = feed(values, ScreenPlan(min_pairs=16), voids=voids).comparisons()["all"]
+    screen = feed(values, ScreenPlan(min_pairs=16), voids=voids)
+    found = screen.comparisons()["all"]
     assert found.verdict is not Verdict.FASTER
+    assert found.pairs == len(screen.pairs)
     assert "void-asymmetry" in codes(found)
 
 

@@ -37,7 +37,7 @@ def e_bh(e_values: Mapping[str, float], q: float = 0.1) -> frozenset[str]:
 
 
 def open_ended_alpha(alpha: float, number: int) -> float:
-    """Return the level of claim ``number`` (from 1) in a list without an end: ``6 alpha / (pi^2 number^2)``; the sum is ``alpha``."""
+    """Return the level of claim ``number`` (from 1) of an endless list, ``6 alpha / (pi^2 number^2)``; the sum is ``alpha``."""
     if number < 1:
         raise UsageError(f"claims are numbered from 1; got {number}")
     return alpha * 6 / (math.pi**2 * number**2)
