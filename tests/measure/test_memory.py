@@ -26,6 +26,13 @@ def test_memory_planted_in_the_calls_shows_in_the_steady_peak_only(tmp_path: Pat
     assert planted.anonymous < planted.steady
 
 
+def test_memory_planted_in_loading_shows_in_the_load_peak_only(tmp_path: Path) -> None:
+    plain = read_peak(spec("baseline"), seed=1, log=tmp_path / "a.log")
+    planted = read_peak(spec("candidate", load_bytes=64 * MIB), seed=1, log=tmp_path / "b.log")
+    assert abs(planted.load - plain.load - 64 * MIB) < 3 * MIB
+    assert abs(planted.steady - plain.steady) < 3 * MIB
+
+
 def test_five_fresh_processes_of_each_arm_decide(tmp_path: Path) -> None:
     hungry, lean = spec("baseline", plant="memory", plant_bytes=16 * MIB), spec("candidate")
     before, after = read_peaks(hungry, lean, seed=3, folder=tmp_path, calls=4)

@@ -62,6 +62,7 @@ class TinyTarget:
         plant: what goes wrong.
         plant_bytes: how much for ``memory``.
         after: calls before a fault happens.
+        load_bytes: memory touched and given back while the target is built.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class TinyTarget:
         plant: Plant = "",
         plant_bytes: int = 64 << 20,
         after: int = 3,
+        load_bytes: int = 0,
     ) -> None:
+        np.ones(load_bytes, dtype=np.uint8)
         added = units * extra
         if abs(added - round(added)) > 1e-9:
             raise UsageError(f"extra={extra} of {units} units is {added} units; plant a whole number, or change units.")
