@@ -29,7 +29,8 @@ def test_memory_planted_in_the_calls_shows_in_the_steady_peak_only(tmp_path: Pat
 def test_memory_planted_in_loading_shows_in_the_load_peak_only(tmp_path: Path) -> None:
     plain = read_peak(spec("baseline"), seed=1, log=tmp_path / "a.log")
     planted = read_peak(spec("candidate", load_bytes=64 * MIB), seed=1, log=tmp_path / "b.log")
-    assert abs(planted.load - plain.load - 64 * MIB) < 3 * MIB
+    # What is made later in loading (inputs, buffers of the matrix library) is not held at the same time as the plant.
+    assert abs(planted.load - plain.load - 64 * MIB) < 8 * MIB
     assert abs(planted.steady - plain.steady) < 3 * MIB
 
 
