@@ -110,10 +110,15 @@ def test_intervals_cover_the_truth(name: str, theta: float) -> None:
     found = confirm_trials(family, CLAIM, theta, TRIALS, 6)
     covered = sum(one.speedup.low <= math.exp(-theta) <= one.speedup.high for one in found)
     assert upper_share(covered, TRIALS, 0.025) >= 0.95
-    if not family.luck:
-        y = ratios(family, np.random.default_rng(7), 100, 20, theta)
-        inside = sum(low <= theta <= high for low, high in (interval(row, SCREEN) for row in y))
-        assert inside >= 95 - 2
+
+
+@pytest.mark.parametrize("theta", [0.0, EDGE, -math.log(1.1), math.log(1.3)])
+@pytest.mark.parametrize("name", ["white", "bursts", "spikes", "shared machine"])
+def test_screening_intervals_cover_the_truth_wherever_the_screening_stopped(name: str, theta: float) -> None:
+    y = ratios(FAMILIES[name], np.random.default_rng(7), 200, SCREEN.max_pairs, theta)
+    ends = [interval(row[: decision.pairs], SCREEN) for row, decision in zip(y, screen_rows(y, SCREEN), strict=True)]
+    covered = sum(low <= theta <= high for low, high in ends)
+    assert upper_share(covered, 200, 0.025) >= 0.95
 
 
 @every_trace

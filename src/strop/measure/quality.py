@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from strop.errors import MeasureError
+from strop.measure.clusters import cluster_bounds, design_effect, source_numbers
 from strop.measure.proportions import needed_examples, rare_bounds, tango_bounds, upper_share
 from strop.measure.ratios import FloatArray
 from strop.measure.result import Finding, Interval
@@ -24,8 +25,6 @@ from strop.measure.result import Finding, Interval
 RARE = 10
 """Fewer differing examples than this are judged by exact bounds."""
 SMALL_SAMPLE = 20
-INTRACLASS_FLOOR = 0.1
-"""Likeness assumed between examples of one source where too few differ to estimate it."""
 
 
 class Guard(StrEnum):
@@ -148,7 +147,7 @@ def judge_scores(
     left, right = (np.asarray(scores, dtype=np.float64).ravel() for scores in (baseline, candidate))
     _check(left, right, margin, metric)
     sign = 1.0 if higher_is_better else -1.0
-    groups = _groups(clusters, len(left), metric)
+    groups = source_numbers(clusters, len(left), metric)
     binary = bool(np.isin(left, (0, 1)).all() and np.isin(right, (0, 1)).all())
     difference = sign * (right - left)
     judge = _judge_binary if binary else _judge_numbers
@@ -156,7 +155,7 @@ def judge_scores(
     lost, won = int((difference < 0).sum()), int((difference > 0).sum())
     share = (lost + won) / len(left)
     if binary:
-        related = 1.0 if groups is None else _design_effect(difference, groups)
+        related = 1.0 if groups is None else design_effect(difference, groups)
         needed = math.ceil(related * needed_examples(share, margin, alpha)) if margin > 0 else None
     else:
         needed = _needed_scores(difference, margin, alpha)
@@ -258,8 +257,8 @@ def _judge_binary(difference: FloatArray, groups: NDArray[np.int64] | None, alph
         return (*tango_bounds(b, c, n, alpha), "Tango score test", ())
     differing = len(np.unique(groups[difference != 0]))
     if differing >= RARE:
-        return (*_cluster_bounds(difference, groups, alpha), "t-test over sources", ())
-    effective = n / _design_effect(difference, groups)
+        return (*cluster_bounds(difference, groups, alpha), "t-test over sources", ())
+    effective = n / design_effect(difference, groups)
     message = f"{n} examples of {int(groups.max()) + 1} sources count as {effective:.0f} independent ones"
     finding = Finding(code="related-examples", message=message, advice="more sources decide sooner than more examples of each")
     bounds = rare_bounds(b * effective / n, c * effective / n, effective, alpha)
@@ -276,33 +275,8 @@ def _judge_numbers(
         return -math.inf, math.inf, "none", (finding,)
     if groups is None:
         groups = np.arange(len(difference), dtype=np.int64)
-        return (*_cluster_bounds(difference, groups, alpha), "paired t-test", ())
-    return (*_cluster_bounds(difference, groups, alpha), "t-test over sources", ())
-
-
-def _cluster_bounds(difference: FloatArray, groups: NDArray[np.int64], alpha: float) -> tuple[float, float]:
-    """Return one-sided t-bounds of the mean difference, sources being the units (linearised ratio of sums to sizes)."""
-    sizes = np.bincount(groups).astype(np.float64)
-    count, mean = len(sizes), float(difference.mean())
-    residual = np.bincount(groups, weights=difference) - mean * sizes
-    error = math.sqrt(count / (count - 1) * float(residual @ residual)) / len(difference)
-    half = float(special.stdtrit(count - 1, 1 - alpha)) * error
-    return mean - half, mean + half
-
-
-def _design_effect(difference: FloatArray, groups: NDArray[np.int64]) -> float:
-    """Return by how much related examples shrink the sample: ``1 + (mean size - 1) * likeness`` (Kish)."""
-    sizes = np.bincount(groups).astype(np.float64)
-    count, n = len(sizes), len(difference)
-    size = float((sizes @ sizes) / n)
-    likeness = INTRACLASS_FLOOR
-    if count > 1 and n > count and float(difference.var()) > 0:
-        means = np.bincount(groups, weights=difference) / sizes
-        between = float(sizes @ (means - difference.mean()) ** 2) / (count - 1)
-        within = float(((difference - means[groups]) ** 2).sum()) / (n - count)
-        typical = (n - float(sizes @ sizes) / n) / (count - 1)
-        likeness = max(likeness, (between - within) / (between + (typical - 1) * within))
-    return 1 + (size - 1) * min(likeness, 1.0)
+        return (*cluster_bounds(difference, groups, alpha), "paired t-test", ())
+    return (*cluster_bounds(difference, groups, alpha), "t-test over sources", ())
 
 
 def _needed_scores(difference: FloatArray, margin: float, alpha: float) -> int | None:
@@ -310,17 +284,6 @@ def _needed_scores(difference: FloatArray, margin: float, alpha: float) -> int |
         return None
     factor = float(special.ndtri(1 - alpha) + special.ndtri(0.8))
     return math.ceil((factor * float(difference.std(ddof=1)) / margin) ** 2)
-
-
-def _groups(clusters: Sequence[object] | None, n: int, metric: str) -> NDArray[np.int64] | None:
-    if clusters is None:
-        return None
-    if len(clusters) != n:
-        raise MeasureError(f"quality {metric!r}: {len(clusters)} sources were named for {n} examples")
-    names = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
-    if len(names) < 2:
-        raise MeasureError(f"quality {metric!r}: all {n} examples come from one source; two or more are needed")
-    return None if len(names) == n else np.array([names[name] for name in clusters], dtype=np.int64)
 
 
 def _check(left: FloatArray, right: FloatArray, margin: float, metric: str) -> None:
