@@ -76,10 +76,9 @@ class OnnxRuntimeEngine(Engine):
         if read_settings(folder).get("outputs") != len(signature.outputs):
             raise ArtefactError("the artefact's number of outputs differs from the signature's. Prepare the artefact again.")
         onnxruntime = import_onnxruntime()
+        settings = session_options(onnxruntime, options)
         try:
-            session = onnxruntime.InferenceSession(
-                folder / _MODEL, session_options(onnxruntime, options), providers=["CPUExecutionProvider"]
-            )
+            session = onnxruntime.InferenceSession(folder / _MODEL, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own errors share no base class
             raise ArtefactError(f"{_MODEL} cannot be opened ({error}). Prepare the artefact again.") from error
         return _OnnxProgram(session, signature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from strop.engines.buckets import MAX_BUCKETS, BucketPlan, Padder, plan_buckets
 from strop.engines.calls import Array, installed, read_settings, require, write_settings
 from strop.engines.precision import decline_precision
 from strop.engines.quiet import import_openvino
+from strop.engines.threads import check_threads
 from strop.errors import ArtefactError, PrepareError, UsageError
 from strop.measure.host import Host
 
@@ -117,7 +119,21 @@ def _convert(openvino: Any, draft: Draft) -> Model:
         port.get_tensor().set_names({f"input_{leaf}"})
     for index, port in enumerate(model.outputs):
         port.get_tensor().set_names({f"output_{index}"})
+    _name_operators(model)
     return model
+
+
+def _name_operators(model: Model) -> None:
+    """Give operators that fusion made names that are the same in every process.
+
+    OpenVINO numbers them by a counter of the process, and recipes refer to operators by name.
+    """
+    made: Counter[str] = Counter()
+    for op in model.get_ordered_ops():
+        kind = op.get_type_name()
+        if "/" not in op.get_friendly_name() and kind not in ("Parameter", "Constant", "Result"):
+            op.set_friendly_name(f"{kind}_{made[kind]}")
+            made[kind] += 1
 
 
 def _order(model: Model, signature: Signature) -> list[int | None]:
@@ -184,7 +200,7 @@ def _config(precision: str, options: EngineOptions) -> dict[str, Any]:
         "ENABLE_CPU_PINNING": options.pin,
     }
     if options.threads:
-        config["INFERENCE_NUM_THREADS"] = options.threads
+        config["INFERENCE_NUM_THREADS"] = check_threads(options.threads)
     return config | options.hints
 
 

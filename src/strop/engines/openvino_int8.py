@@ -23,6 +23,17 @@ _SENSITIVITY_SAMPLES = 16
 _MOVES = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "StridedSlice", "Slice", "Concat", "MaxPool"}
 )
+_PRODUCTS = frozenset(
+    {
+        "MatMul",
+        "Convolution",
+        "GroupConvolution",
+        "ConvolutionBackpropData",
+        "GroupConvolutionBackpropData",
+        "LSTMSequence",
+        "GRUSequence",
+    }
+)
 _PASSIVE = _MOVES | {"FakeQuantize", "Result", "ShapeOf", "Convert"}
 
 
@@ -52,10 +63,13 @@ def quantize(model: Model, draft: Draft) -> Model:
     except Exception as error:  # NNCF raises many kinds
         raise PrepareError(f"nncf cannot quantise {type(draft.model).__name__}: {error}") from error
     operators = quantized_operators(quantized)
+    if not any(op.get_type_name() in _PRODUCTS for op in operators):
+        # Additions alone would only gain conversions around them: such a model is left as it was, and nothing is counted.
+        intent.tally.add("int8 operators", 0)
+        return model
     for kind, count in Counter(op.get_type_name() for op in operators).items():
         intent.tally.add(f"int8 {kind}", count)
-    if operators:
-        intent.sensitivity.update(_sensitivity(quantized, samples[:_SENSITIVITY_SAMPLES]))
+    intent.sensitivity.update(_sensitivity(quantized, samples[:_SENSITIVITY_SAMPLES]))
     from openvino._offline_transformations import compress_quantize_weights_transformation
 
     compress_quantize_weights_transformation(quantized)
