@@ -75,7 +75,9 @@ def test_screen_asks_for_more_until_the_cap() -> None:
 def test_before_the_first_pair_nothing_is_known() -> None:
     found = Screen(PLAN, ["p0"]).comparisons()["all"]
     assert found.verdict is Verdict.UNDECIDED
-    assert (found.pairs, found.speedup.low, found.speedup.high) == (0, 0.0, math.inf)
+    assert (found.pairs, found.speedup.estimate) == (0, 1.0)
+    assert found.speedup.low < 1e-8 < 1e8 < found.speedup.high
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_a_regression_at_one_point_is_seen_beside_a_gain_over_all() -> None:

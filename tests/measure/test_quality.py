@@ -112,6 +112,7 @@ def test_too_few_scores_prove_nothing() -> None:
     found = judge_scores(np.zeros(8) + 0.5, np.zeros(8) + 0.5, margin=0.1, metric="score")
     assert found.guard is Guard.UNPROVEN
     assert "8 independent examples are too few" in found.findings[0].message
+    json.dumps(found.to_json(), allow_nan=False)
     runs = judge_scores(
         np.array([0.8, 0.81, 0.79, 0.8, 0.82]), np.array([0.81, 0.82, 0.8, 0.8, 0.82]), margin=0.02, metric="s", smallest=5
     )

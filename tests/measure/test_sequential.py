@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strop.measure.plan import ScreenPlan
 from strop.measure.ratios import FloatArray
 from strop.measure.result import Verdict
-from strop.measure.sequential import CLIP, decide, evidence, interval, log_evidence, scales, trend
+from strop.measure.sequential import ANYTHING, CLIP, decide, evidence, interval, log_evidence, scales, trend
 
 PLAN = ScreenPlan()
 EDGE = math.log(1.02)
@@ -200,9 +200,9 @@ def test_the_interval_is_where_the_evidence_says_so() -> None:
 
 
 def test_too_few_pairs_exclude_nothing() -> None:
-    assert interval(np.full(4, -0.3), PLAN) == (-math.inf, math.inf)
-    assert interval(np.zeros(0), PLAN) == (-math.inf, math.inf)
-    assert all(map(math.isfinite, interval(np.full(6, -0.3), PLAN)))
+    assert interval(np.full(4, -0.3), PLAN) == (-ANYTHING, ANYTHING)
+    assert interval(np.zeros(0), PLAN) == (-ANYTHING, ANYTHING)
+    assert max(map(abs, interval(np.full(6, -0.3), PLAN))) < 1
 
 
 def test_swapping_the_arms_mirrors_the_interval() -> None:

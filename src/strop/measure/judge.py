@@ -12,7 +12,7 @@ from strop.measure.confirm import RoundStatistics, proven_by, round_statistics
 from strop.measure.plan import ConfirmPlan, ScreenPlan
 from strop.measure.ratios import ALL, FloatArray, huber, log_ratios, spread
 from strop.measure.result import Comparison, Finding, Interval, Pair, Verdict
-from strop.measure.sequential import Decision, decide, evidence, interval, proven, trend
+from strop.measure.sequential import ANYTHING, Decision, decide, evidence, interval, proven, trend
 from strop.measure.voiding import asymmetry
 
 VOID_LIMIT = 0.25
@@ -75,7 +75,8 @@ class Screen:
         used = [self.pairs[place] for place in self._used()[decision.start : decision.pairs]]
         y = log_ratios(used, point, self.plan.metric, voided=True)
         if not len(y):
-            nothing = Interval(low=0.0, estimate=math.nan, high=math.inf, confidence=1 - self.plan.alpha)
+            wide = math.exp(ANYTHING)
+            nothing = Interval(low=1 / wide, estimate=1.0, high=wide, confidence=1 - self.plan.alpha)
             return self._comparison(point, Verdict.UNDECIDED, nothing, used, {}, self._findings(y, decision))
         logs = evidence(y, self.plan)[-1]
         low, high = interval(y, self.plan)

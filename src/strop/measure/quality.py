@@ -25,6 +25,8 @@ from strop.measure.result import Finding, Interval
 RARE = 10
 """Fewer differing examples than this are judged by exact bounds."""
 SMALL_SAMPLE = 20
+ANYTHING = 1e9
+"""Difference that stands for "no bound". Finite, so that every record stays plain JSON."""
 
 
 class Guard(StrEnum):
@@ -272,7 +274,7 @@ def _judge_numbers(
     if units < smallest:
         message = f"{units} independent examples are too few for a t-test of scores"
         finding = Finding(code="evaluation-too-small", message=message, advice=f"give {smallest} or more")
-        return -math.inf, math.inf, "none", (finding,)
+        return -ANYTHING, ANYTHING, "none", (finding,)
     if groups is None:
         groups = np.arange(len(difference), dtype=np.int64)
         return (*cluster_bounds(difference, groups, alpha), "paired t-test", ())

@@ -32,6 +32,8 @@ LEARNING_PAIRS = 8
 """Pairs over which the scale moves from the planned spread to the observed one."""
 TREND_CORRELATION = 0.5
 TREND_LEVEL = 0.01
+ANYTHING = 20.0
+"""Log-ratio that stands for "no bound yet": a factor of 5e8. Finite, so that every record stays plain JSON."""
 SHORTEST_TREND = 6
 """Pairs below which nothing can be called a trend."""
 
@@ -188,7 +190,7 @@ def _order_correlation(y: FloatArray) -> float:
 def interval(y: FloatArray, plan: ScreenPlan) -> tuple[float, float]:
     """Return the confidence sequence for ``theta`` at the last pair: every ``theta`` with both one-sided E below ``2/alpha``.
 
-    ``E`` is monotone in ``theta0``, so bisection finds the ends. Infinite while there are too few pairs to exclude anything.
+    ``E`` is monotone in ``theta0``, so bisection finds the ends. They are :data:`ANYTHING` while too few pairs exclude nothing.
     """
     scale, bar = scales(y, plan.spread), math.log(2 / plan.alpha)
     return _end(y, scale, bar, above=True), _end(y, scale, bar, above=False)
@@ -196,7 +198,7 @@ def interval(y: FloatArray, plan: ScreenPlan) -> tuple[float, float]:
 
 def _end(y: FloatArray, scale: FloatArray, bar: float, *, above: bool) -> float:
     if not len(y):
-        return -math.inf if above else math.inf
+        return -ANYTHING if above else ANYTHING
 
     def excluded(theta0: float) -> bool:
         return bool(log_evidence(y, scale, theta0, above=above)[-1] >= bar)
@@ -205,7 +207,7 @@ def _end(y: FloatArray, scale: FloatArray, bar: float, *, above: bool) -> float:
     far = float(y.min()) - reach if above else float(y.max()) + reach
     near = float(y.max()) + reach if above else float(y.min()) - reach
     if not excluded(far):
-        return -math.inf if above else math.inf
+        return -ANYTHING if above else ANYTHING
     while abs(far - near) > 1e-6:
         middle = (far + near) / 2
         far, near = (middle, near) if excluded(middle) else (far, middle)
