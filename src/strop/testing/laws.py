@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -81,10 +82,12 @@ def law_settings(case: LawCase, folder: Path) -> None:
 
 def law_import(case: LawCase, folder: Path) -> None:
     """Importing it needs no extra and changes neither environment, threads, warnings nor random numbers."""
+    module = sys.modules[type(case.instruction).__module__]
+    torch_first = "import torch\n" if re.search(r"^(import|from) torch\b", inspect.getsource(module), re.MULTILINE) else ""
     script = (
         "import sys, os, warnings, random, importlib\n"
         f"for name in {HEAVY!r}: sys.modules[name] = None\n"
-        "import strop.contract.instruction\n"
+        f"{torch_first}import strop.contract.instruction\n"
         "before = (dict(os.environ), list(warnings.filters), random.getstate(), os.getcwd(), list(sys.path))\n"
         f"module = importlib.import_module({type(case.instruction).__module__!r})\n"
         "after = (dict(os.environ), list(warnings.filters), random.getstate(), os.getcwd(), list(sys.path))\n"

@@ -11,7 +11,7 @@ from strop.instructions.inference.i35_graph_compile import GraphCompile
 from strop.measure.host import Host
 from strop.pipeline import legal
 from strop.testing.case import LawCase
-from strop.testing.laws import LAWS, Law, law_fidelity, law_repeatable
+from strop.testing.laws import LAWS, Law, law_fidelity, law_idle, law_repeatable
 from strop.testing.models import mlp_draft
 
 HOST = Host(cpu="test", cores=2)
@@ -30,7 +30,7 @@ def lowered_before() -> Draft:
 
 
 CASE = LawCase(instruction=GraphCompile(), draft=mlp_draft, foreign=compiled, idle=(GraphCompile(), lowered_before), host=HOST)
-COMPILING = (law_fidelity, law_repeatable)
+COMPILING = (law_fidelity, law_idle, law_repeatable)
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if law not in COMPILING], ids=lambda law: law.__name__)
@@ -48,6 +48,14 @@ def test_hands_the_model_to_the_compiler_once() -> None:
     draft, tally = mlp_draft(), Tally()
     GraphCompile().at_lower(draft, tally)
     assert draft.engine == "inductor" and tally.to_json() == {"model compiled": 1}
+
+
+@pytest.mark.parametrize("freezing", [True, False])
+def test_freezing_is_said_when_lowering_and_when_opening(freezing: bool) -> None:
+    for act in ("at_lower", "at_engine"):
+        draft = mlp_draft()
+        getattr(GraphCompile(freezing=freezing), act)(draft, Tally())
+        assert draft.engine_options.hints == {"freezing": "on" if freezing else "off"}
 
 
 def test_excludes_other_engines() -> None:

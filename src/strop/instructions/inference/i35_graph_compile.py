@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from strop import engines
 from strop.contract.card import Aim, Card, Fidelity
@@ -14,6 +14,8 @@ from strop.contract.ties import Ties, Trait
 from strop.measure.host import Host
 
 ENGINE = "inductor"
+COMPILED = ("OptimizedModule", "ScriptModule")
+"""Compared by name: importing the compiler to ask for its class costs seconds."""
 
 
 @final
@@ -48,8 +50,6 @@ class GraphCompile(Instruction):
         aliases=("torch_compile",),
     )
 
-    opening: ClassVar[frozenset[str]] = frozenset({"freezing"})
-
     freezing: bool = True
 
     def ties(self) -> Ties:
@@ -58,10 +58,9 @@ class GraphCompile(Instruction):
 
     def decline(self, draft: Draft, host: Host) -> str | None:
         """Decline a model that was compiled or scripted before: there is no Python code left to trace."""
-        import torch
-
-        if isinstance(draft.model, torch.jit.ScriptModule | torch._dynamo.OptimizedModule):
-            return f"the model is a {type(draft.model).__name__} already; give the plain module to compile it here"
+        kind = next((c.__name__ for c in type(draft.model).__mro__ if c.__name__ in COMPILED), None)
+        if kind is not None:
+            return f"the model is a {kind} already; give the plain module to compile it here"
         return None
 
     def at_lower(self, draft: Draft, tally: Tally) -> None:
@@ -69,8 +68,11 @@ class GraphCompile(Instruction):
         if draft.engine != ENGINE:
             tally.add("model compiled")
         draft.engine = ENGINE
+        self._hint(draft)
 
     def at_engine(self, draft: Draft, tally: Tally) -> None:
-        """Set how the engine compiles."""
-        if not self.freezing:
-            draft.engine_options.hints["freezing"] = "off"
+        """Say again how it was compiled, so that opening can check it."""
+        self._hint(draft)
+
+    def _hint(self, draft: Draft) -> None:
+        draft.engine_options.hints["freezing"] = "on" if self.freezing else "off"
