@@ -88,7 +88,8 @@ class PointDiagnosis:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able form with the derived numbers in it."""
         derived = {name: getattr(self, name) for name in ("intensity", "achieved", "roof_share", "reason")}
-        return {**asdict(self), "bottleneck": self.bottleneck.value, **derived}
+        lists = {"operators": [asdict(o) for o in self.operators], "uncounted": list(self.uncounted)}
+        return {**asdict(self), "bottleneck": self.bottleneck.value, **lists, **derived}
 
 
 @dataclass(frozen=True, slots=True)

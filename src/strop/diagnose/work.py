@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_flop_count
 
 from strop.contract.pytree import flatten
 from strop.contract.signature import Call
@@ -38,7 +38,8 @@ class Work:
 
 def count_work(model: nn.Module, call: Call) -> Work:
     """Count the work of one call by making it once."""
-    seen, counter = _Seen(), FlopCounterMode(display=False)
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    seen, counter = _Seen(), FlopCounterMode(display=False, custom_mapping={attention: _attention_flops})
     with _rows_taken(model) as taken, torch.inference_mode(), counter, seen:
         answer = model(*call[0], **call[1])
     missed = sorted(name for name in seen.unknown if any(part in name for part in UNCOUNTABLE))
@@ -61,6 +62,11 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._overloadpacket not in flop_registry:
             self.unknown.add(func._schema.name)
         return func(*args, **(kwargs or {}))
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    """Count the attention of CPUs, for which torch has no formula, like that of other devices; arguments are shapes."""
+    return int(sdpa_flop_count(query, key, value))
 
 
 @contextlib.contextmanager
