@@ -98,6 +98,7 @@ def assemble(folder: Path, spent: float) -> RunReport:
         cold_start=_cold_start(confirmed),
         cost=_cost(baseline, result, spent) if held else None,
         error_rate=_error_rate(record),
+        self_test=_self_test(folder),
         findings=_findings(record, confirmed, end),
         samples=_samples(record, confirmed),
         pareto=pareto(record, trials, baseline, confirmed),
@@ -114,7 +115,18 @@ def _host(record: Record) -> Host:
     if not path.exists():  # interrupted before the machine was read
         return Host(cpu="unknown", cores=0)
     row, roofs = read_json(path), record.result("roofs") or {}
-    return Host(cpu=row["cpu"], cores=row["cores"], isa=frozenset(row["isa"]), memory_bytes=row["memory"], roofs=roofs)
+    isa = frozenset(flag for flag in row["isa"] if flag.startswith(("avx", "amx", "fma", "neon", "asimd", "sve", "bf16")))
+    return Host(
+        cpu=row["cpu"], cores=row["cores"], isa=isa, memory_bytes=row["memory"], l3_bytes=row["l3"], roofs=roofs
+    )
+
+
+def _self_test(folder: Path) -> str:
+    row = read_json(folder / "host.json")["selftest"] if (folder / "host.json").exists() else None
+    if not row:
+        return ""
+    high = row["false_rate"][1]
+    return f"on this machine, {row['false_faster']} of {row['trials']} trials misjudged equal arms (rate below {100 * high:.1f} %)"
 
 
 def _subject(record: Record) -> Subject:
@@ -142,7 +154,8 @@ def _spent(record: Record) -> dict[str, float]:
 
 def _trial(row: Mapping[str, Any], end: Mapping[str, Any]) -> Trial:
     status = "kept" if end["result"] == row["key"] and row["status"] == "faster" else row["status"]
-    screen = {p: c.speedup for p, c in read_comparisons(row["screen"]).items()} if row["screen"] else {}
+    judged = read_comparisons(row["screen"]) if row["screen"] else {}
+    screen = {point: c.speedup for point, c in judged.items() if c.pairs}  # none is left where every pair was voided
     return Trial(
         id=row["key"],
         recipe=row["text"] + ("" if row["against"] == Recipe().key else " (against the stack so far)"),
@@ -266,15 +279,16 @@ def _diagnosis(record: Record) -> tuple[Diagnosis, ...]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
+    """What decides about timings; the whole record stays in env.json."""
     if not (folder / "env.json").exists():
         return {}
-    rows: dict[str, str] = {}
-    for name, value in read_json(folder / "env.json").items():
-        if isinstance(value, Mapping):
-            rows.update({f"{name}.{key}": str(item) for key, item in value.items()})
-        else:
-            rows[name] = str(value)
-    return rows
+    row = read_json(folder / "env.json")
+    shown = {f"version of {name}": str(value) for name, value in row.get("libraries", {}).items()}
+    shown |= {name: str(value) for name, value in row.get("variables", {}).items()}
+    shown["python"] = str(row.get("python", {}).get("version", ""))
+    shown["kernel"] = str(row.get("kernel", {}).get("release", ""))
+    shown["load when the run began"] = str(row.get("load", {}).get("average", ""))
+    return shown
 
 
 def _commands(folder: Path, record: Record) -> tuple[Command, ...]:

@@ -109,7 +109,8 @@ def _about(session: Session, reference: Reference) -> dict[str, Any]:
 def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any]:
     """Write bundle and recipe, and return how the run ended."""
     last = found.confirmations[-1][1] if found.confirmations else None
-    reason = last.problem if last is not None else "no recipe was found to be faster and as good"
+    short = [f"{f.message}; {f.advice}" for f in found.findings if f.code == "budget-too-small"]
+    reason = last.problem if last is not None else "".join(short) or "no recipe was found to be faster and as good"
     kept = found.result
     if kept is not None and last is not None:
         manifest = save_bundle(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +13,7 @@ from typing import Any
 from strop.contract.workload import InferenceWorkload, Workload
 from strop.errors import UsageError, WorkloadError
 from strop.ledger.cache import cache_folder, prune
-from strop.ledger.files import write_json
+from strop.ledger.files import read_json, write_json
 from strop.ledger.ledger import Ledger
 from strop.measure.environment import read_environment
 from strop.measure.host import Host, read_host
@@ -99,8 +100,8 @@ def open_ledger(out: Path, plan: dict[str, Any], *, resume: bool) -> Ledger:
     if not resume:
         return Ledger.create(out, plan)
     ledger = Ledger.resume(out)
-    recorded = {key: value for key, value in ledger.plan.items() if key != "format"}
-    differing = sorted(key for key in plan if recorded.get(key) != plan[key])
+    asked, recorded = json.loads(json.dumps(plan)), ledger.plan
+    differing = sorted(key for key in asked if recorded.get(key) != asked[key])
     if differing:
         raise UsageError(
             f"{out} was started with another {', '.join(differing)}; resume it with the same arguments, or choose another --out."
@@ -116,11 +117,19 @@ def _materials(workload: Workload, ledger: Ledger, seed: int) -> Materials:
 
 
 def _note_machine(ledger: Ledger, host: Host) -> None:
+    said = cache_folder() / "selftest.json"
     if not (ledger.folder / "env.json").exists():
         write_json(ledger.folder / "env.json", read_environment())
         write_json(
             ledger.folder / "host.json",
-            {"cpu": host.cpu, "cores": host.cores, "isa": sorted(host.isa), "memory": host.memory_bytes},
+            {
+                "cpu": host.cpu,
+                "cores": host.cores,
+                "isa": sorted(host.isa),
+                "memory": host.memory_bytes,
+                "l3": host.l3_bytes,
+                "selftest": read_json(said) if said.exists() else None,
+            },
         )
 
 

@@ -14,11 +14,26 @@ from strop.cli._shared import as_json, observer, print_json
 @as_json
 def command(trials: int, seconds: float, seed: int, as_json: bool) -> int:
     """Test the measuring itself on this machine: equal arms must not be called faster, planted gains must be found."""
+    from strop.ledger.cache import cache_folder
+    from strop.ledger.files import write_json
     from strop.testing.selftest import selftest
+    from strop.units import show_seconds, show_share
 
     report = selftest(trials, seconds, observer(hidden=as_json), seed=seed)
+    write_json(cache_folder() / "selftest.json", report.to_json())
     if as_json:
         print_json(report.to_json())
-    else:
-        click.echo(report.describe())
-    return 0 if report.passed else 1
+        return 0 if report.sound else 1
+    low, high = report.false_rate
+    click.echo(
+        f"{report.trials} of {report.asked} trials in {show_seconds(report.seconds)}; {show_share(report.void_share)} of the pairs "
+        f"voided because the machine was busy\nequal arms called faster: {report.false_faster} times, rate {show_share(low)} to "
+        f"{show_share(high)} (promised: at most {show_share(report.alpha)})"
+    )
+    for plant in report.plants:
+        click.echo(
+            f"planted {show_share(plant.plant)}: {plant.right} of {plant.trials} found, {plant.wrong} in the wrong direction, "
+            f"bias {show_share(plant.bias)}, {plant.pairs:.0f} pairs"
+        )
+    click.echo("The instrument keeps its promise here." if report.sound else "The instrument does NOT keep its promise here.")
+    return 0 if report.sound else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -67,6 +68,11 @@ def search(session: Session) -> Search:
                 advice="run again on a quieter machine",
             )
         )
+    if session.reserved > session.budget.left:
+        message = f"confirming a claim takes about {session.reserved:.0f} s here, and {session.budget.left:.0f} s are left"
+        advice = f"give a budget of {math.ceil((session.reserved + session.ledger.elapsed) * 1.5 / 60)}m or more, or a quieter machine"
+        findings.append(Finding(code="budget-too-small", message=message, advice=advice))
+        session.tell("warning", f"{message}; {advice}", level=Level.WARNING)
     standing = race(session, gains)
     found = Search(standing, placebo, findings=findings)
     stacks = compose(session, standing)

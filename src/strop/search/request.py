@@ -11,7 +11,6 @@ from strop.contract.quality import MaxDrop
 from strop.measure.plan import Metric
 from strop.units import Ratio, Seconds
 
-
 ONE_PER_CENT = MaxDrop(0.01, relative=True)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.contract.workload import Workload
 from strop.errors import PrepareError
+from strop.ledger.judgement import read_comparisons
 from strop.ledger.ledger import Ledger
 from strop.measure.host import Host
 from strop.measure.quality import QualityResult
@@ -107,7 +108,7 @@ class Session:
         """Emit the row of a trial, once per sitting."""
         if (mark := f"{row['against']}/{row['key']}") not in self._told:
             self._told.add(mark)
-            speedup = row["screen"]["comparisons"]["all"]["speedup"] if row["screen"] else None
+            speedup = asdict(read_comparisons(row["screen"])["all"].speedup) if row["screen"] else None
             shown = {
                 "id": row["key"],
                 "recipe": row["text"],
