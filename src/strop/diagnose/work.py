@@ -66,7 +66,7 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
     """Count the attention of CPUs, for which torch has no formula, like that of other devices; arguments are shapes."""
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
