@@ -93,7 +93,9 @@ def power(source: Source, trials: int, seed: int) -> dict[str, float]:
 
 def sources() -> list[Source]:
     """Return the families and the recorded traces."""
-    return [*families(), *(load_trace(path, group=RECORDED_BLOCKS_PER_SLOT) for path in sorted(TRACES.glob("*.npz")))]
+    paths = sorted(TRACES.glob("*.npz"))
+    traces = [load_trace(path, group=RECORDED_BLOCKS_PER_SLOT, voiding=voiding) for path in paths for voiding in (False, True)]
+    return [*families(), *traces]
 
 
 def markdown(rows: dict[str, dict[str, dict[str, float]]], trials: int) -> str:

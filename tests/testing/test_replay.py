@@ -27,6 +27,7 @@ from strop.measure.result import Verdict
 from strop.measure.sequential import interval
 from strop.testing.noise import Family, families
 from strop.testing.replay import (
+    TRACE_COLUMNS,
     Source,
     as_pairs,
     confirm_rows,
@@ -122,14 +123,21 @@ def test_screening_intervals_cover_the_truth_wherever_the_screening_stopped(name
 
 
 @every_trace
-@pytest.mark.parametrize("group", [1, 5])
-def test_recorded_noise_keeps_the_same_limits(trace: Path, group: int) -> None:
-    source = load_trace(trace, group=group)
+@pytest.mark.parametrize(("group", "voiding"), [(1, False), (5, False), (5, True)])
+def test_recorded_noise_keeps_the_same_limits(trace: Path, group: int, voiding: bool) -> None:
+    source = load_trace(trace, group=group, voiding=voiding)
     assert claims(source, 0.0) <= AA_LIMIT
     assert claims(source, EDGE) <= EDGE_LIMIT
     confirmed = [verdict for _, verdict in pipeline_trials(source, SCREEN, CLAIM, EDGE, TRIALS, 8)]
     assert sum(verdict is Verdict.FASTER for verdict in confirmed) <= EDGE_LIMIT
     assert claims(source, math.log(1.05)) <= AA_LIMIT
+
+
+@every_trace
+def test_true_gains_are_confirmed_on_recorded_noise_once_disturbed_pairs_are_voided(trace: Path) -> None:
+    source = load_trace(trace, group=5, voiding=True)
+    assert claims(source, -math.log(1.05)) >= 0.80 * TRIALS
+    assert claims(source, -math.log(1.10)) >= 0.95 * TRIALS
 
 
 @every_trace
@@ -173,8 +181,10 @@ def test_a_trace_must_be_one(tmp_path: Path) -> None:
             load_trace(tmp_path / name)
 
 
-def small_trace(path: Path, wall: NDArray[np.int64], starts: list[int]) -> Path:
-    np.savez(path, wall_us=wall.astype(np.int32), starts=np.array(starts), meta=np.array(json.dumps({"cores": 2})))
+def small_trace(path: Path, wall: NDArray[np.int64], starts: list[int], **others: NDArray[np.int64]) -> Path:
+    columns = {"wall_us": wall, "own_us": 2 * wall, **dict.fromkeys(TRACE_COLUMNS[2:], 0 * wall), **others}
+    meta = np.array(json.dumps({"cores": 2, "tick_us": 10_000}))
+    np.savez(path, starts=np.array(starts), meta=meta, **{name: column.astype(np.int32) for name, column in columns.items()})
     return path
 
 
@@ -191,6 +201,21 @@ def test_windows_never_cross_an_interruption(tmp_path: Path) -> None:
 def test_grouping_takes_the_median_of_neighbours(tmp_path: Path) -> None:
     trace = load_trace(small_trace(tmp_path / "g.npz", np.array([1, 5, 900, 2, 2, 2, 7]), [0]), group=3)
     assert np.exp(trace.stretches[0]) == pytest.approx([5, 2])
+
+
+def test_voiding_takes_out_whole_pairs_and_looks_at_counters_only(tmp_path: Path) -> None:
+    wall = np.arange(1, 13) * 100_000
+    busy, faults = np.zeros(12, dtype=np.int64), np.zeros(12, dtype=np.int64)
+    own = np.zeros(12, dtype=np.int64)
+    busy[3], faults[8] = 20, 1
+    path = small_trace(tmp_path / "v.npz", wall, [0], own_us=own, busy_ticks=busy, major_faults=faults)
+    kept = load_trace(path, voiding=True)
+    assert np.exp(kept.stretches[0]) / 100_000 == pytest.approx([1, 2, 5, 6, 7, 8, 11, 12])
+    firsts = kept.slots(np.random.default_rng(0), 100, 4)[:, 0]
+    assert set(np.round(np.exp(firsts) / 100_000)) == {1, 5, 7}
+    assert len(load_trace(path).stretches[0]) == 12
+    spiked = small_trace(tmp_path / "s.npz", wall * np.where(np.arange(12) == 5, 1000, 1), [0])
+    assert len(load_trace(spiked, voiding=True).stretches[0]) == 12
 
 
 # Mutations: each takes one safeguard away and shows that the limits above notice.

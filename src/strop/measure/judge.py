@@ -140,6 +140,7 @@ def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str
 
     The first ``plan.rounds`` rounds are used, or twice as many where an extension was planned and is complete. Rounds
     that were not planned are left out. A verdict that changes when the voided pairs are put back is UNDECIDED.
+    The claim is the one about ``"all"``; each point is judged at the same level, without a correction for their number.
 
     Raises:
         MeasureError: a pair lacks a block, or fewer than two rounds hold two pairs or more.

@@ -24,6 +24,9 @@ from strop.measure.plan import ConfirmPlan, ScreenPlan
 from strop.measure.ratios import FloatArray, huber, spread
 from strop.measure.result import Block, Pair, Verdict
 from strop.measure.sequential import Decision, decide, evidence
+from strop.measure.voiding import FOREIGN_SHARE, TICK_NS
+
+TRACE_COLUMNS = ("wall_us", "own_us", "busy_ticks", "steal_ticks", "major_faults")
 
 Coins = Callable[[Generator, tuple[int, int]], NDArray[np.bool_]]
 """``coins(generator, (rows, pairs)) -> bool``: whether the candidate takes the first slot of each pair."""
@@ -53,43 +56,59 @@ class Trace:
         name: shown in tables.
         stretches: log-times of each uninterrupted stretch.
         meta: what was run, and under which load.
+        step: windows begin at multiples of this many slots.
         luck: 0: a trace is one process.
     """
 
     name: str
     stretches: tuple[FloatArray, ...]
     meta: dict[str, Any]
+    step: int = 1
     luck: float = 0.0
 
     def slots(self, generator: Generator, rows: int, count: int) -> FloatArray:
         """Return ``rows`` random windows of ``count`` consecutive slots."""
-        room = np.array([max(0, len(stretch) - count + 1) for stretch in self.stretches])
+        room = np.array([max(0, (len(stretch) - count) // self.step + 1) for stretch in self.stretches])
         if not room.sum():
-            longest = max(map(len, self.stretches))
+            longest = max(map(len, self.stretches), default=0)
             raise UsageError(f"trace {self.name!r} holds {longest} consecutive blocks; {count} are needed")
         chosen = generator.choice(len(room), size=rows, p=room / room.sum())
-        starts = [int(generator.integers(room[which])) for which in chosen]
+        starts = [self.step * int(generator.integers(room[which])) for which in chosen]
         return np.stack([self.stretches[which][start : start + count] for which, start in zip(chosen, starts, strict=True)])
 
 
-def load_trace(path: Path, *, group: int = 1) -> Trace:
+def load_trace(path: Path, *, group: int = 1, voiding: bool = False) -> Trace:
     """Open a recorded trace.
 
     Args:
-        path: an ``.npz`` with ``wall_us``, ``starts`` and ``meta``.
+        path: an ``.npz`` with a value per block of ``wall_us``, ``own_us``, ``busy_ticks``, ``steal_ticks`` and
+            ``major_faults``, and with ``starts`` and ``meta``.
         group: consecutive recorded blocks that make one slot (their median), to replay longer blocks than were recorded.
+        voiding: take out the pairs of slots that the live measurement would have voided, by the counters alone.
 
     Raises:
         UsageError: the file is not a trace.
     """
     try:
         with np.load(path, allow_pickle=False) as data:
-            wall, starts, meta = data["wall_us"].astype(np.float64), data["starts"], json.loads(str(data["meta"]))
-    except (OSError, KeyError, ValueError) as error:
+            columns = {name: data[name].astype(np.float64) for name in TRACE_COLUMNS}
+            starts, meta = data["starts"], json.loads(str(data["meta"]))
+        foreign = np.maximum(meta["tick_us"] * columns["busy_ticks"] - columns["own_us"], 0)
+        foreign += meta["tick_us"] * columns["steal_ticks"]
+        blocks = np.stack([columns["wall_us"], foreign, columns["major_faults"]], axis=1)
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise UsageError(f"{path.name} is not a noise trace: {error}") from error
-    stretches = [part[: len(part) // group * group] for part in np.split(wall, starts[1:])]
-    logs = tuple(np.log(np.median(part.reshape(-1, group), axis=1)) for part in stretches if len(part))
-    return Trace(path.stem, logs, meta)
+    stretches = []
+    for part in np.split(blocks, starts[1:]):
+        slots = part[: len(part) // (2 * group) * (2 * group)].reshape(-1, group, 3)
+        logs = np.log(np.median(slots[..., 0], axis=1))
+        if voiding:
+            wall, alien, faults = slots.sum(axis=1).T
+            disturbed = (alien > FOREIGN_SHARE * meta["cores"] * wall + TICK_NS / 1000) | (faults > 0)
+            logs = logs.reshape(-1, 2)[~disturbed.reshape(-1, 2).any(axis=1)].ravel()
+        if len(logs):
+            stretches.append(logs)
+    return Trace(path.stem + (", voiding" if voiding else ""), tuple(stretches), meta, step=2 if voiding else 1)
 
 
 def fair_coins(generator: Generator, shape: tuple[int, int]) -> NDArray[np.bool_]:
