@@ -18,7 +18,7 @@ def digest_files(folder: Path) -> dict[str, str]:
         ArtefactError: there is no artefact, or it holds a link, which could point outside of the bundle.
     """
     artefact = folder / ARTEFACT
-    if not artefact.is_dir():
+    if artefact.is_symlink() or not artefact.is_dir():
         raise ArtefactError(f"{folder} holds no folder {ARTEFACT}/; lower a model into it first.")
     files = {}
     for path in sorted(artefact.rglob("*")):
