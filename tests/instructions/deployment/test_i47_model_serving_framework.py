@@ -54,6 +54,7 @@ def test_buckets_and_streams_are_options_of_opening() -> None:
 def test_two_engines_exclude_each_other() -> None:
     reason = legal(Recipe([ModelServingFramework(), GraphCompile()]), mlp_draft().workload.traits)
     assert "an engine other than eager" in str(reason)
+    assert ModelServingFramework().ties().excludes == GraphCompile().ties().excludes == {Trait.ENGINE}
 
 
 def test_buckets_are_offered_and_taken_only_where_a_dimension_varies() -> None:

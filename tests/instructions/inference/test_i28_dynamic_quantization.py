@@ -7,6 +7,7 @@ from torch import nn
 from strop.contract.draft import Draft
 from strop.contract.recipe import Recipe
 from strop.contract.tally import Tally
+from strop.contract.ties import Trait
 from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
 from strop.instructions.inference.i28_dynamic_quantization import DynamicQuantization
 from strop.instructions.inference.i29_static_quantization import StaticQuantization
@@ -91,4 +92,5 @@ def test_needs_an_engine_that_finds_ranges_on_the_fly(others: tuple[ModelServing
 
 def test_two_quantisers_exclude_each_other() -> None:
     recipe = Recipe([DynamicQuantization(), StaticQuantization(), ModelServingFramework(engine="onnxruntime")])
+    assert DynamicQuantization().ties().excludes == {Trait.QUANTIZED}
     assert "quantised weights" in str(legal(recipe, mlp_draft().workload.traits))

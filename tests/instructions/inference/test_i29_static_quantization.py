@@ -7,6 +7,7 @@ from torch import nn
 from strop.contract.draft import Draft
 from strop.contract.recipe import Recipe
 from strop.contract.tally import Tally
+from strop.contract.ties import Trait
 from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
 from strop.instructions.inference.i29_static_quantization import StaticQuantization
 from strop.measure.host import Host
@@ -64,6 +65,7 @@ def test_declines_without_calibration_data_and_without_weights() -> None:
 
 def test_needs_an_engine_for_calibrated_int8() -> None:
     start = mlp_draft().workload.traits
+    assert StaticQuantization().ties().excludes == {Trait.QUANTIZED}
     assert "needs an engine that runs calibrated int8" in str(legal(Recipe([StaticQuantization()]), start))
     for engine in ("openvino", "onnxruntime"):
         assert legal(Recipe([StaticQuantization(), ModelServingFramework(engine=engine)]), start) is None  # type: ignore[arg-type]
