@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from strop.contract.draft import Draft, EngineOptions, Facts
 from strop.contract.engine import Program
 from strop.contract.quality import unjudged
@@ -17,7 +19,6 @@ from strop.contract.signature import as_call, infer_signature
 from strop.contract.workload import InferenceWorkload, Split
 from strop.engines import get
 from strop.measure.host import Host
-from torch import Tensor, nn
 
 HOST = Host(cpu="a test CPU", cores=2, isa=frozenset({"avx2", "avx512f", "avx512_vnni", "avx512_bf16"}))
 

@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from strop.contract.signature import TensorSpec
 from strop.engines.buckets import BucketPlan, Padder, choose_edges, plan_buckets
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from strop import engines
 from strop.contract.draft import EngineOptions, Precision
 from strop.contract.pytree import Record, flatten
@@ -34,7 +35,7 @@ def test_names_are_sorted_and_get_returns_the_named_engine() -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(RecipeError, match="no engine 'openvno'. Did you mean 'openvino'"):
+    with pytest.raises(RecipeError, match=r"no engine 'openvno'\. Did you mean 'openvino'"):
         engines.get("openvno")
 
 
@@ -187,7 +188,7 @@ def test_a_model_that_cannot_be_captured_is_a_prepare_error(name: str, tiny: Sim
             return x + 1 if x.sum().item() > 0 else x - 1
 
     draft = tiny.draft(Branching(), [torch.randn(3, 4), torch.randn(2, 4)], engine=name)
-    with pytest.raises(PrepareError, match="torch.export cannot capture Branching"):
+    with pytest.raises(PrepareError, match=r"torch\.export cannot capture Branching"):
         engines.get(name).lower(draft, tmp_path)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from strop.contract.draft import EngineOptions, Quantization
 from strop.engines import get
 from strop.engines.calls import read_settings

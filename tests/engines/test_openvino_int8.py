@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from strop.contract.draft import Quantization
 from strop.contract.tally import Tally
 from strop.engines import get

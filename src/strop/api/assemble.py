@@ -116,9 +116,7 @@ def _host(record: Record) -> Host:
         return Host(cpu="unknown", cores=0)
     row, roofs = read_json(path), record.result("roofs") or {}
     isa = frozenset(flag for flag in row["isa"] if flag.startswith(("avx", "amx", "fma", "neon", "asimd", "sve", "bf16")))
-    return Host(
-        cpu=row["cpu"], cores=row["cores"], isa=isa, memory_bytes=row["memory"], l3_bytes=row["l3"], roofs=roofs
-    )
+    return Host(cpu=row["cpu"], cores=row["cores"], isa=isa, memory_bytes=row["memory"], l3_bytes=row["l3"], roofs=roofs)
 
 
 def _self_test(folder: Path) -> str:
@@ -126,7 +124,9 @@ def _self_test(folder: Path) -> str:
     if not row:
         return ""
     high = row["false_rate"][1]
-    return f"on this machine, {row['false_faster']} of {row['trials']} trials misjudged equal arms (rate below {100 * high:.1f} %)"
+    return (
+        f"on this machine, {row['false_faster']} of {row['trials']} trials misjudged equal arms (rate below {100 * high:.1f} %)"
+    )
 
 
 def _subject(record: Record) -> Subject:

@@ -26,8 +26,8 @@ def command(trials: int, seconds: float, seed: int, as_json: bool) -> int:
         return 0 if report.sound else 1
     low, high = report.false_rate
     click.echo(
-        f"{report.trials} of {report.asked} trials in {show_seconds(report.seconds)}; {show_share(report.void_share)} of the pairs "
-        f"voided because the machine was busy\nequal arms called faster: {report.false_faster} times, rate {show_share(low)} to "
+        f"{report.trials} of {report.asked} trials in {show_seconds(report.seconds)}; {show_share(report.void_share)} of the "
+        f"pairs voided because the machine was busy\nequal arms called faster: {report.false_faster} times, rate {show_share(low)} to "
         f"{show_share(high)} (promised: at most {show_share(report.alpha)})"
     )
     for plant in report.plants:

@@ -108,7 +108,7 @@ class Deliverable(Entry):
 
 
 def identity(entry: type[Entry]) -> tuple[int, str]:
-    """Read number and name from the entry's module: ``…​.i29_static_quantization`` → ``(29, "static_quantization")``.
+    """Read number and name from the entry's module: ``…\u200b.i29_static_quantization`` → ``(29, "static_quantization")``.
 
     Raises:
         TypeError: the class does not live in a file of that form.

@@ -15,7 +15,13 @@ from strop.measure.quality import judge_scores
 
 
 def record_scores(
-    ledger: Ledger, name: str, baseline: Sequence[float], candidate: Sequence[float], *, sources: Sequence[str] | None, **settings: Any
+    ledger: Ledger,
+    name: str,
+    baseline: Sequence[float],
+    candidate: Sequence[float],
+    *,
+    sources: Sequence[str] | None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Write both arms' per-example scores, judge them, and return the JSON-able judgement for a step.
 

@@ -16,6 +16,8 @@ from strop.measure.sequential import ANYTHING, Decision, decide, evidence, inter
 from strop.measure.voiding import asymmetry
 
 VOID_LIMIT = 0.25
+VOID_LOOK = 8
+"""Pairs before the share of voided ones is looked at."""
 UNSTEADY = 0.15
 PATIENCE = 2
 """Screening gives up after this many times ``max_pairs`` pairs, voided ones counted."""
@@ -66,8 +68,8 @@ class Screen:
         return {point: self._compare(point, decision) for point in (*self.points, ALL)}
 
     def _used(self) -> list[int]:
-        """Return the places of the pairs that count: all of them once one arm alone is seen to cause the voiding."""
-        if asymmetry(self.pairs):
+        """Return the places of the pairs that count: all of them once voiding is seen to fail."""
+        if voiding_fails(self.pairs):
             return list(range(len(self.pairs)))
         return [place for place, pair in enumerate(self.pairs) if pair.voided is None]
 
@@ -149,7 +151,7 @@ def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str
     looks = (2 * plan.rounds, plan.rounds) if plan.extension else (plan.rounds,)
     wanted = next((count for count in looks if len(numbers) >= count), plan.rounds)
     used = [pair for pair in pairs if pair.round in set(numbers[:wanted])]
-    blame = asymmetry(used)
+    blame = voiding_fails(used)
     result = {}
     for point in (*points, ALL):
         every = _rounds(used, point, plan, voided=True)
@@ -200,11 +202,21 @@ def _rounds(pairs: Sequence[Pair], point: str, plan: ConfirmPlan, *, voided: boo
     return rounds
 
 
+def voiding_fails(pairs: Sequence[Pair]) -> bool:
+    """Tell whether no pair may be voided: one arm alone is to blame, or there is hardly an undisturbed pair to keep.
+
+    Either way the pairs are judged as they came. That costs power, never validity, which rests on the coins alone; and
+    whether it happens depends on the system's counters and not on any time.
+    """
+    voids = sum(pair.voided is not None for pair in pairs)
+    return bool(asymmetry(pairs)) or (len(pairs) >= VOID_LOOK and voids > VOID_LIMIT * len(pairs))
+
+
 def _host_findings(pairs: Sequence[Pair], y: FloatArray) -> list[Finding]:
     found = []
     voids = sum(pair.voided is not None for pair in pairs)
     if pairs and voids > VOID_LIMIT * len(pairs):
-        message = f"{voids} of {len(pairs)} pairs were disturbed by other work on the machine"
+        message = f"{voids} of {len(pairs)} pairs were disturbed by other work on the machine, so none was voided"
         found.append(_finding("noisy-host", message, "measure again when the machine is quieter"))
     if blame := asymmetry(pairs):
         found.append(_finding("void-asymmetry", blame, "no pair was voided, because one arm causes the disturbance itself"))

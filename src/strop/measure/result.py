@@ -150,7 +150,8 @@ class Comparison:
         rounds: fresh process pairs used.
         alpha: error probability at which the verdict was taken.
         delta: smallest worthwhile gain.
-        evidence: ``{"e_faster": …, "e_slower": …, "e_futile": …}`` in screening, ``{"theta": …, "s": …, "upper": …}`` in confirmation.
+        evidence: ``{"e_faster": …, "e_slower": …, "e_futile": …}`` in screening, ``{"theta": …, "s": …, "upper": …}`` in
+            confirmation.
         findings: doubts.
     """
 

@@ -19,6 +19,7 @@ class JsonlSink:
         self._path = path
 
     def __call__(self, event: Event) -> None:
+        """Append the event as one line of JSON."""
         row = {"at": event.at, "name": event.name, "level": event.level, "text": event.text, **event.data}
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")

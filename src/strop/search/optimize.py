@@ -70,7 +70,9 @@ def search(session: Session) -> Search:
         )
     if session.reserved > session.budget.left:
         message = f"confirming a claim takes about {session.reserved:.0f} s here, and {session.budget.left:.0f} s are left"
-        advice = f"give a budget of {math.ceil((session.reserved + session.ledger.elapsed) * 1.5 / 60)}m or more, or a quieter machine"
+        advice = (
+            f"give a budget of {math.ceil((session.reserved + session.ledger.elapsed) * 1.5 / 60)}m or more, or a quieter machine"
+        )
         findings.append(Finding(code="budget-too-small", message=message, advice=advice))
         session.tell("warning", f"{message}; {advice}", level=Level.WARNING)
     standing = race(session, gains)

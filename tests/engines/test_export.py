@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from strop.engines.export import export_leaves, export_program
+from strop.errors import PrepareError
+
+
+def test_varying_dimensions_stay_free_and_fixed_ones_fixed(tiny: SimpleNamespace) -> None:
+    program = export_program(tiny.draft(tiny.bert(), [tiny.tokens(4, 16), tiny.tokens(1, 9)]))
+    call = tiny.tokens(3, 30)
+    with torch.no_grad():
+        assert program.module()(call["input_ids"], call["attention_mask"])[0].shape == (3, 2)
+    shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name.startswith("leaves")]
+    assert all(not isinstance(size, int) for shape in shapes for size in shape)
+
+
+def test_the_example_for_export_has_no_varying_dimension_below_two(tiny: SimpleNamespace) -> None:
+    only_ones = tiny.draft(tiny.PerToken(), [(torch.ones(1, n, dtype=torch.long), torch.ones(1, n)) for n in (1, 3)])
+    ids, mask = export_leaves(only_ones)
+    assert ids.shape == mask.shape == (1, 3), "the batch never varies, so it is left alone"
+    crossed = tiny.draft(tiny.PerToken(), [(torch.ones(b, n, dtype=torch.long), torch.ones(b, n)) for b, n in ((1, 7), (5, 1))])
+    assert min(export_leaves(crossed)[0].shape) >= 2
+
+
+def test_a_size_that_the_code_fixes_is_a_prepare_error_that_names_the_input(tiny: SimpleNamespace) -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sum() * int(x.shape[0])
+
+    class Reads(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(4) + x if x.shape[0] == 4 else x
+
+    draft = tiny.draft(Reads(), [torch.randn(4), torch.randn(2)])
+    with pytest.raises(PrepareError, match="fixes dimension 0 of input args_0 at 4"):
+        export_program(draft)
+    export_program(tiny.draft(Fixed(), [torch.randn(4), torch.randn(2)]))
+
+
+def test_autocast_becomes_part_of_the_graph_and_answers_stay_float32(tiny: SimpleNamespace) -> None:
+    draft = tiny.draft(tiny.Mlp(), [torch.randn(2, 16), torch.randn(3, 16)])
+    assert "bfloat16" not in str(export_program(draft).graph)
+    program = export_program(draft, bfloat16=True)
+    assert "bfloat16" in str(program.graph)
+    assert program.module()(torch.randn(4, 16))[0].dtype == torch.float32
