@@ -211,7 +211,7 @@ def test_a_planned_extension_is_used_only_when_complete() -> None:
 
 
 def test_a_claim_that_rests_on_voiding_is_undecided() -> None:
-    pairs = claim(-0.0236, sigma=0.002)
+    pairs = claim(-0.022, sigma=0.002)
     spoiled = [pair(900 + i, [0.5], round=i % 2, voided="both: busy") for i in range(10)]
     assert judge_confirm(pairs, CLAIM, ["p0"])["all"].verdict is Verdict.FASTER
     found = judge_confirm(pairs + spoiled, CLAIM, ["p0"])["all"]

@@ -25,11 +25,10 @@ def command(trials: int, seconds: float, seed: int, as_json: bool) -> int:
         print_json(report.to_json())
         return 0 if report.sound else 1
     low, high = report.false_rate
-    click.echo(
-        f"{report.trials} of {report.asked} trials in {show_seconds(report.seconds)}; {show_share(report.void_share)} of the "
-        f"pairs voided because the machine was busy\nequal arms called faster: {report.false_faster} times, rate {show_share(low)} to "
-        f"{show_share(high)} (promised: at most {show_share(report.alpha)})"
-    )
+    took, voided = show_seconds(report.seconds), show_share(report.void_share)
+    click.echo(f"{report.trials} of {report.asked} trials in {took}; {voided} of the pairs voided because the machine was busy")
+    rate = f"{show_share(low)} to {show_share(high)} (promised: at most {show_share(report.alpha)})"
+    click.echo(f"equal arms called faster: {report.false_faster} times, rate {rate}")
     for plant in report.plants:
         click.echo(
             f"planted {show_share(plant.plant)}: {plant.right} of {plant.trials} found, {plant.wrong} in the wrong direction, "
