@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from strop import catalogue
 from strop.contract.draft import Facts
@@ -70,7 +71,7 @@ def additions(
     for member in stack:
         for field, values in member.space(facts, host).items():
             for value in values:
-                changed = stack.with_(type(member)(**{**_settings(member), field: value}))
+                changed = stack.with_(replace(member, **{field: value}))  # type: ignore[type-var]
                 found.setdefault(changed.key, changed)
     found.pop(stack.key, None)
     return sorted((r for r in found.values() if legal(r, start) is None), key=lambda r: _step_promise(stack, r), reverse=True)
@@ -102,6 +103,3 @@ def _enables(instruction: Instruction, pair: Recipe) -> bool:
 def _could_apply(instruction: Instruction, start: frozenset[Trait]) -> bool:
     return not (instruction.ties().excludes & start)
 
-
-def _settings(instruction: Instruction) -> dict[str, object]:
-    return {name: getattr(instruction, name) for name in instruction.__dataclass_fields__}  # type: ignore[attr-defined]
