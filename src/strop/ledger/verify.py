@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +73,18 @@ def _check_record(folder: Path, step: str, record: Mapping[str, Any]) -> list[Ch
     what = f"{record['kind']} verdict follows from the samples"
     try:
         if record["kind"] == "quality":
-            same = rejudge_quality(folder, record) == record["result"]
+            same = _as_written(rejudge_quality(folder, record)) == record["result"]
         else:
-            same = {p: c.to_json() for p, c in rejudge(folder, record).items()} == record["comparisons"]
+            same = _as_written({p: c.to_json() for p, c in rejudge(folder, record).items()}) == record["comparisons"]
     except (LedgerError, KeyError, ValueError, TypeError) as error:
         return [*checks, Check(file=samples["file"], what=what, problem=str(error))]
     differs = None if same else f"the verdict recorded in {step} does not follow from {samples['file']}"
     return [*checks, Check(file=samples["file"], what=what, problem=differs)]
+
+
+def _as_written(value: Any) -> Any:
+    """Return a value as it comes back from the disk, where a tuple is a list."""
+    return json.loads(json.dumps(value))
 
 
 def _check_listed(folder: Path) -> list[Check]:
