@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from strop.contract.settings import encode
 from strop.contract.tally import Tally
 from strop.contract.ties import Trait
 from strop.errors import MissingExtraError, PrepareError
+from strop.ledger.cache import publish
 from strop.measure.host import Host
 
 if TYPE_CHECKING:
@@ -113,8 +115,16 @@ def walk(draft: Draft, recipe: Recipe, until: Moment) -> dict[str, Tally]:
     return tallies
 
 
-def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path) -> Preparation:
+def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path, graph: Callable[[str], Path] | None = None) -> Preparation:
     """Walk the recipe and lower the draft into ``folder``.
+
+    Args:
+        draft: the trial's private state.
+        recipe: what to do to it.
+        host: the machine.
+        folder: where the artefact goes.
+        graph: gives, for an engine's name, the folder in which recipes share that engine's converted graph; it is filled
+            here if it does not exist. ``None``: nothing is shared.
 
     Whatever goes wrong becomes an outcome with a reason; only errors outside of strop's and the back ends' control
     (memory exhausted, interrupt) leave as exceptions.
@@ -132,12 +142,22 @@ def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path) -> Preparati
         if reason:
             return Preparation(outcome=Outcome.DECLINED, reason=reason, engine=engine.name)
         folder.mkdir(parents=True, exist_ok=True)
-        engine.lower(draft, folder)
+        engine.lower(draft, folder, _shared(engine, draft, graph(engine.name)) if graph and engine.converts else None)
     except MissingExtraError as error:
         return Preparation(outcome=Outcome.LACKS_DEPENDENCY, reason=str(error), engine=draft.engine)
     except PrepareError as error:
         return Preparation(outcome=Outcome.FAILED, reason=str(error), engine=draft.engine)
     return _told(draft, recipe, engine, tallies)
+
+
+def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
+    """Return the folder with the converted graph; the first process to need it converts."""
+    if not graph.exists():
+        unfinished = graph.with_name(f".{graph.name}.{os.getpid()}")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        engine.convert(draft, unfinished)
+        publish(unfinished, graph)
+    return graph
 
 
 def _told(draft: Draft, recipe: Recipe, engine: Engine, tallies: Mapping[str, Tally]) -> Preparation:
@@ -182,9 +202,18 @@ def artefact_key(recipe: Recipe, origin: Mapping[str, Any]) -> str:
     versions, host instruction set, seed), and for each instruction that acts up to LOWER its settings and its source.
     Settings that matter only when the artefact is opened do not count.
     """
+    return _content_hash(recipe, Moment.LOWER, origin)
+
+
+def graph_key(recipe: Recipe, engine: str, origin: Mapping[str, Any]) -> str:
+    """Return the content hash of the graph that ``engine`` converts: of the recipe, only what changes the model counts."""
+    return _content_hash(recipe, Moment.FREEZE, {**origin, "engine": engine})
+
+
+def _content_hash(recipe: Recipe, until: Moment, origin: Mapping[str, Any]) -> str:
     parts = []
     for instruction in recipe:
-        if any(moment <= Moment.LOWER for moment in instruction.moments()):
+        if any(moment <= until for moment in instruction.moments()):
             settings = {k: v for k, v in encode(instruction).items() if k not in instruction.opening}
             source = hashlib.sha256(inspect.getsource(type(instruction)).encode()).hexdigest()
             parts.append([instruction.name, settings, source])

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from strop.contract.workload import InferenceWorkload, Workload
 from strop.errors import UsageError, WorkloadError
 from strop.ledger.cache import cache_folder, prune
@@ -24,14 +26,14 @@ from strop.search.examiner import Examiner
 from strop.search.request import Request
 from strop.search.session import Session
 from strop.trial.live import LiveObject
-from strop.trial.materials import Materials, materialise
+from strop.trial.materials import Materials, build_model, materialise
 from strop.trial.reference import Reference, parse_reference
 from strop.trial.workshop import Workshop
 
 BACK_ENDS = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "numpy")
 """Distributions whose version decides what an artefact looks like."""
 
-WARMING_SHARE = 0.015
+WARMING_SHARE = 0.01
 """Share of the budget that warming one arm may take; a run starts some twenty arms."""
 
 LONGEST_WARMING = 30.0
@@ -66,13 +68,16 @@ def open_session(
     """
     told = tee(JsonlSink(ledger.folder / "events.jsonl"), observer)
     workload = reference.load()
-    materials = _materials(workload, ledger, request.seed)
+    model = build_model(workload, request.seed)
+    materials = _materials(workload, model, ledger)
     host = read_host()
     _note_machine(ledger, host)
     cache = ledger.folder / "artefacts" if fresh else cache_folder() / "artefacts"
     prune(cache)
     origin = _origin(reference, materials, host, request)
     workshop = Workshop(reference, materials, host, cache, origin, ledger.folder / "logs", request.seed)
+    baseline = workshop.prepare_original(workload, model)
+    del model
     budget = Budget(request.budget, lambda: ledger.elapsed)
     warm = min(LONGEST_WARMING, max(2.0, WARMING_SHARE * request.budget))
     with Bench(workshop, materials.points, request.seed, ledger.folder / "logs", told, warm) as bench:
@@ -87,7 +92,8 @@ def open_session(
             examiner=Examiner(workload, materials, ledger, bench, request.max_drop, request.alpha),
             host=host,
             budget=budget,
-            reserved=budget.reserve(0, 0.0),
+            baseline=baseline,
+            reserved=budget.reserve(0, 0.0, 0.0),
         )
 
 
@@ -109,11 +115,11 @@ def open_ledger(out: Path, plan: dict[str, Any], *, resume: bool) -> Ledger:
     return ledger
 
 
-def _materials(workload: Workload, ledger: Ledger, seed: int) -> Materials:
+def _materials(workload: Workload, model: nn.Module, ledger: Ledger) -> Materials:
     folder = ledger.folder / "materials"
     if (folder / "materials.json").exists():
         return Materials(folder)
-    return materialise(workload, folder, seed=seed)
+    return materialise(workload, model, folder)
 
 
 def _note_machine(ledger: Ledger, host: Host) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 from strop.contract.signature import Signature
@@ -22,6 +23,7 @@ class Facts:
         parameters: number of parameters.
         weight_bytes: bytes of parameters and buffers.
         modules: class name → how often it occurs.
+        matrix_weights: ``"linear"``, ``"recurrent"`` or ``"convolution"`` → elements of weights that take part in products.
         points: operating point → number of example inputs.
         splits: split → number of inputs.
         dynamic: at least one input dimension varies.
@@ -31,6 +33,7 @@ class Facts:
     parameters: int = 0
     weight_bytes: int = 0
     modules: Mapping[str, int] = field(default_factory=dict)
+    matrix_weights: Mapping[str, int] = field(default_factory=dict)
     points: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, int] = field(default_factory=dict)
     dynamic: bool = False
@@ -89,12 +92,27 @@ class EngineOptions:
     hints: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True, kw_only=True)
+class Built:
+    """A model, or a function that builds it when it is first asked for: a recipe that finds its graph made needs none."""
+
+    def __set__(self, draft: Draft, value: nn.Module | Callable[[], nn.Module]) -> None:
+        draft.__dict__["model"] = value
+
+    def __get__(self, draft: Draft | None, owner: type[Draft]) -> nn.Module:
+        if draft is None:
+            raise AttributeError("a draft's model has no default")  # which is how a dataclass asks for one
+        if isinstance(draft.__dict__["model"], FunctionType):
+            draft.__dict__["model"] = draft.__dict__["model"]()
+        model: nn.Module = draft.__dict__["model"]
+        return model
+
+
+@dataclass(kw_only=True)
 class Draft:
     """Everything a trial works on. Each trial builds its own; the user's model is never touched.
 
     Attributes:
-        model: the trial's own model, in eval mode for inference.
+        model: the trial's own model, in eval mode for inference; given as a module or as a function that builds it.
         workload: what the user brought.
         facts: what was known before the trial.
         seed: of every random choice in the trial.
@@ -107,7 +125,7 @@ class Draft:
         engine_options: options of opening, set at ENGINE.
     """
 
-    model: nn.Module
+    model: Built = Built()
     workload: Workload
     facts: Facts
     seed: int

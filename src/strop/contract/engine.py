@@ -43,6 +43,7 @@ class Engine(ABC):
         needs_source: opening needs the model's own code.
         runs_code: opening an artefact can execute code in it, so foreign ones are refused unless named.
         imports_torch: opening imports torch.
+        converts: lowering starts from a graph that recipes can share; see :meth:`convert`.
     """
 
     name: ClassVar[str]
@@ -51,6 +52,7 @@ class Engine(ABC):
     needs_source: ClassVar[bool] = False
     runs_code: ClassVar[bool] = False
     imports_torch: ClassVar[bool] = False
+    converts: ClassVar[bool] = False
 
     @abstractmethod
     def available(self) -> bool:
@@ -60,11 +62,22 @@ class Engine(ABC):
         """Say in words why this draft's intents cannot be executed, or return ``None``."""
         return None
 
+    def convert(self, draft: Draft, graph: Path) -> None:
+        """Write the draft's model as a floating-point graph into the folder ``graph``, before any intent is executed.
+
+        Only where ``converts``: recipes that differ in nothing but intents then share one conversion.
+
+        Raises:
+            PrepareError: the model cannot be converted.
+        """
+        raise NotImplementedError
+
     @abstractmethod
-    def lower(self, draft: Draft, folder: Path) -> None:
+    def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
         """Execute the draft's intents once and write a self-contained artefact into ``folder``.
 
-        Counts what it changed in the tallies of the draft's intents.
+        Counts what it changed in the tallies of the draft's intents. An engine that ``converts`` starts from ``graph``
+        where it is given, and leaves ``draft.model`` alone then.
 
         Raises:
             PrepareError: the model cannot be lowered; the message names the operator or step.

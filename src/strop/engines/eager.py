@@ -56,7 +56,7 @@ class EagerEngine(Engine):
             return "the eager engine runs exact shapes and has no shape buckets"
         return decline_precision(draft, host)
 
-    def lower(self, draft: Draft, folder: Path) -> None:
+    def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
         """Write the weights, tied ones once, and the intents."""
         from safetensors.torch import save_model
 

@@ -64,7 +64,7 @@ class InductorEngine(Engine):
             return f"compiling needs a C++ compiler, and {compiler} is not on the path; install it or name another in CXX"
         return decline_precision(draft, host)
 
-    def lower(self, draft: Draft, folder: Path) -> None:
+    def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
         """Export, compile and package; bfloat16 is autocast captured in the graph."""
         from strop.engines.export import export_program
 

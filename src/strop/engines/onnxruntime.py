@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class OnnxRuntimeEngine(Engine):
     name: ClassVar[str] = "onnxruntime"
     extra: ClassVar[str | None] = "onnxruntime"
     adds: ClassVar[frozenset[Trait]] = frozenset({Trait.ENGINE, Trait.DYNAMIC_INT8_ENGINE, Trait.STATIC_INT8_ENGINE})
+    converts: ClassVar[bool] = True
 
     def available(self) -> bool:
         """Tell whether onnxruntime is installed."""
@@ -56,13 +58,20 @@ class OnnxRuntimeEngine(Engine):
             return "models of more than 1.8 GB cannot be quantised in one ONNX file"
         return None
 
-    def lower(self, draft: Draft, folder: Path) -> None:
-        """Export, quantise if asked, and write one ONNX file (weights beside it when they pass the format's limit)."""
+    def convert(self, draft: Draft, graph: Path) -> None:
+        """Export to one ONNX file (weights beside it when they pass the format's limit)."""
         require(self)
         if not installed("onnx", "onnxscript"):
             raise MissingExtraError("exporting to ONNX", "onnxruntime")
+        _export(draft, graph / _MODEL)
+
+    def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
+        """Copy the graph, and quantise the copy if asked."""
+        if graph is None:
+            self.convert(draft, folder)
+        else:
+            shutil.copytree(graph, folder, dirs_exist_ok=True)
         path = folder / _MODEL
-        _export(draft, path)
         if draft.quantization is not None:
             from strop.engines.onnx_int8 import quantize
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -44,6 +46,7 @@ class OpenVinoEngine(Engine):
     name: ClassVar[str] = "openvino"
     extra: ClassVar[str | None] = "openvino"
     adds: ClassVar[frozenset[Trait]] = frozenset({Trait.ENGINE, Trait.STATIC_INT8_ENGINE, Trait.BF16_ENGINE})
+    converts: ClassVar[bool] = True
 
     def available(self) -> bool:
         """Tell whether openvino is installed (and nncf, which int8 needs)."""
@@ -58,19 +61,35 @@ class OpenVinoEngine(Engine):
             return "static int8 needs calibration inputs, and the workload has none; give InferenceWorkload(calibration=…)"
         return decline_precision(draft, host)
 
-    def lower(self, draft: Draft, folder: Path) -> None:
-        """Convert, verify padding, quantise, and write an OpenVINO IR with its settings."""
+    def convert(self, draft: Draft, graph: Path) -> None:
+        """Convert, and find out which buckets can be used."""
         require(self)
         openvino = import_openvino()
         model = _convert(openvino, draft)
-        plan = _plan(openvino, model, draft)
+        write_settings(graph, {"buckets": _plan(openvino, model, draft).to_json()})
+        openvino.save_model(model, graph / _MODEL, compress_to_fp16=False)
+
+    def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
+        """Quantise the graph if asked, and write it as an OpenVINO IR with its settings."""
+        with contextlib.ExitStack() as cleanup:
+            if graph is None:
+                graph = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="strop-")))
+                self.convert(draft, graph)
+            self._finish(draft, folder, graph)
+
+    def _finish(self, draft: Draft, folder: Path, graph: Path) -> None:
+        require(self)
+        openvino = import_openvino()
+        model = openvino.Core().read_model(graph / _MODEL)
         if draft.quantization is not None:
             from strop.engines.openvino_int8 import quantize
 
             model = quantize(model, draft)
         precision = "bf16" if draft.precision else "f32"
         openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
-        write_settings(folder, {"precision": precision, "order": _order(model, draft.signature), "buckets": plan.to_json()})
+        write_settings(
+            folder, {"precision": precision, "order": _order(model, draft.signature), "buckets": read_settings(graph)["buckets"]}
+        )
         if draft.precision is not None:
             compiled = openvino.Core().compile_model(model, "CPU", _config(precision, EngineOptions()))
             draft.precision.tally.add("operators in bfloat16", _count(compiled, "bf16"))

@@ -40,7 +40,9 @@ def prune(folder: Path, limit: Bytes = CACHE_LIMIT) -> None:
     """Remove the least recently used entries until the rest fits into ``limit``."""
     if not folder.is_dir():
         return
-    entries = sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
+    places = [folder, folder / "graphs"]
+    folders = [p for place in places if place.is_dir() for p in place.iterdir() if p.is_dir() and p not in places]
+    entries = sorted(folders, key=lambda p: p.stat().st_mtime, reverse=True)
     total = 0
     for entry in entries:
         total += sum(f.stat().st_size for f in entry.rglob("*") if f.is_file())

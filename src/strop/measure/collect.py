@@ -16,11 +16,14 @@ from strop.measure.result import Block, Pair
 from strop.measure.voiding import blocks_void_reason
 from strop.units import Seconds
 
-LONG_CALL: Seconds = 0.25
-"""A call this long is timed once per visit; a shorter one is repeated."""
+LONG_CALL: Seconds = 0.1
+"""A call this long re-warms within itself: none is discarded before it."""
 
 BLOCK_SECONDS: Seconds = 0.05
 """Aim for the timed part of a visit on a processor: at least ten scheduler ticks."""
+
+REPEAT_SECONDS: Seconds = 0.15
+"""Up to three calls are timed in a visit while they fit into this; beyond that, more pairs tell more than more calls."""
 
 _MAX_CALLS = 5000
 _PROFILE_CALLS = 6
@@ -133,8 +136,8 @@ def block_plan(
 ) -> BlockPlan:
     """Fix the visits of a comparison from both arms' profiles; the plan is the same for both, so that neither is favoured.
 
-    Timed calls per visit: ``max(3, ceil(block_seconds / g))`` where ``g`` is the geometric mean of the arms' call times, or
-    one call when ``g`` is long.
+    Timed calls per visit: ``max(ceil(block_seconds / g), min(3, ceil(0.15 s / g)))`` where ``g`` is the geometric mean of
+    the arms' call times: three calls at least while they are short, a single one once it takes 0.15 s.
     """
     if set(baseline) != set(candidate):
         raise UsageError(f"the arms offer different operating points: {sorted(baseline)} and {sorted(candidate)}")
@@ -142,8 +145,8 @@ def block_plan(
     for point, one in baseline.items():
         other = candidate[point]
         typical = math.sqrt(one.call_seconds * other.call_seconds)
-        timed = min(_MAX_CALLS, max(3, math.ceil(block_seconds / typical))) if typical < LONG_CALL else 1
-        plan = points[point] = PointPlan(discards=max(one.discards, other.discards) if timed > 1 else 0, timed=timed)
+        timed = min(_MAX_CALLS, max(math.ceil(block_seconds / typical), min(3, math.ceil(REPEAT_SECONDS / typical))))
+        plan = points[point] = PointPlan(discards=max(one.discards, other.discards) if typical < LONG_CALL else 0, timed=timed)
         seconds += (plan.discards + plan.timed) * (one.call_seconds + other.call_seconds)
     return BlockPlan(points=points, pair_seconds=seconds)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ class Seat:
         arm: its process.
         profile: call time and discards per operating point.
         marks: seconds from spawn to each moment of starting.
+        seconds: what starting, warming and profiling it took.
         uses: comparisons it has served in.
     """
 
@@ -41,6 +43,7 @@ class Seat:
     arm: Arm
     profile: Mapping[str, PointProfile]
     marks: Mapping[str, Seconds]
+    seconds: Seconds
     uses: int = 0
 
 
@@ -79,19 +82,41 @@ class Bench:
         Raises:
             MeasureError: the process died, hung or failed; nothing of it is left running.
         """
+        return self.seats([(prepared, name)])[0]
+
+    def seats(self, wanted: Sequence[tuple[Prepared, str]]) -> list[Seat]:
+        """Start several arms that load side by side, which spoils the marks of their starts but not their warm calls.
+
+        Raises:
+            MeasureError: one of the processes died, hung or failed; nothing of them is left running.
+        """
+        with contextlib.ExitStack() as cleanup:
+            arms = [cleanup.enter_context(contextlib.closing(self._start(prepared, name))) for prepared, name in wanted]
+            begun = time.monotonic()
+            if len(arms) == 1:  # in this thread, so that an interrupt is heard at once
+                marks = [arms[0].load(LOAD_TIMEOUT)]
+            else:
+                with ThreadPoolExecutor(len(arms)) as threads:
+                    marks = list(threads.map(lambda arm: arm.load(LOAD_TIMEOUT), arms))
+            loaded = time.monotonic() - begun
+            for arm in arms:
+                arm.park()
+            seats = [self._warm_up(*one, loaded) for one in zip((p for p, _ in wanted), arms, marks, strict=True)]
+            cleanup.pop_all()
+        self._seats += seats
+        return seats
+
+    def _start(self, prepared: Prepared, name: str) -> Arm:
         self._started += 1
         log = self._logs / f"arm-{self._started:03d}-{prepared.recipe.key}.log"
-        arm = Arm.start(self._workshop.arm(prepared, name), seed=self._derive("spawn", self._started), log=log)
-        try:
-            marks = arm.load(LOAD_TIMEOUT)
-            with self._clock():
-                arm.warm(self._points, rule=self._warm)
-                seat = Seat(prepared, arm, self._profile(prepared, arm), marks)
-        except BaseException:
-            arm.close()
-            raise
+        return Arm.start(self._workshop.arm(prepared, name), seed=self._derive("spawn", self._started), log=log)
+
+    def _warm_up(self, prepared: Prepared, arm: Arm, marks: Mapping[str, Seconds], loaded: Seconds) -> Seat:
+        begun = time.monotonic()
+        with self._clock(), arm.turn():
+            arm.warm(self._points, rule=self._warm)
+            seat = Seat(prepared, arm, self._profile(prepared, arm), marks, loaded + time.monotonic() - begun)
         arm.park()
-        self._seats.append(seat)
         return seat
 
     def _profile(self, prepared: Prepared, arm: Arm) -> Mapping[str, PointProfile]:

@@ -24,20 +24,21 @@ class Budget:
     def __init__(self, limit: Seconds, elapsed: Callable[[], Seconds]) -> None:
         self.limit = limit
         self._elapsed = elapsed
-        self._round: Seconds = 0.0
 
     @property
     def left(self) -> Seconds:
         """Seconds until the limit, less the time it takes to close the run."""
         return self.limit - CLOSING - self._elapsed()
 
-    def learn_round(self, seconds: Seconds) -> None:
-        """Note what one confirming round (two fresh processes, warmed and measured) costs here."""
-        self._round = max(self._round, seconds)
+    def reserve(self, rounds: int, round_seconds: Seconds, evaluation: Seconds) -> Seconds:
+        """Return what confirming will take, or the fixed share if that is more.
 
-    def reserve(self, rounds: int, evaluation: Seconds) -> Seconds:
-        """Return what confirming will take: its rounds and its evaluation, or the fixed share if that is more."""
-        return max(CONFIRM_SHARE * self.limit, rounds * self._round + evaluation)
+        Args:
+            rounds: fresh pairs of processes.
+            round_seconds: starting and warming both, and their pairs.
+            evaluation: answering the confirming split with both.
+        """
+        return max(CONFIRM_SHARE * self.limit, rounds * round_seconds + evaluation)
 
     def allows(self, seconds: Seconds, reserved: Seconds) -> bool:
         """Tell whether a step of about ``seconds`` leaves the reserve untouched."""

@@ -13,10 +13,8 @@ from strop.measure.quality import Guard, QualityResult
 from strop.measure.result import Comparison, Verdict
 from strop.observe import Level
 from strop.search.bench import Seat
-from strop.search.session import Session
+from strop.search.session import ROUNDS, Session
 from strop.trial.workshop import Prepared
-
-ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def confirm(session: Session, result: Prepared, screened: Comparison, alpha: flo
         alpha: error probability of the claim.
     """
     key = result.recipe.key
-    size = confirm_size(screened.evidence["sigma"], screened.evidence["theta"], session.request.delta)
+    size = confirm_size(screened.evidence["sigma"], screened.evidence["theta"], session.request.delta, session.spread)
     plan = ConfirmPlan(
         delta=session.request.delta,
         alpha=alpha,

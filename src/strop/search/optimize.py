@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from strop.contract.recipe import Recipe
+from strop.diagnose.suggest import RULES
 from strop.ledger.judgement import read_comparisons, record_judgement
+from strop.measure.collect import block_plan
+from strop.measure.confirm import SMALLEST_ROUND
 from strop.measure.plan import ScreenPlan
 from strop.measure.result import Comparison, Finding, Verdict
 from strop.measure.roofline import measure_roofs
 from strop.observe import Level
 from strop.search.compose import compose, prune
-from strop.search.confirm import ROUNDS, Confirmation, confirm
+from strop.search.confirm import Confirmation, confirm
 from strop.search.race import Standing, race
 from strop.search.session import Session
 from strop.search.trials import Trial
@@ -27,6 +29,10 @@ FIRST_SHARE = 0.8
 DIAGNOSIS_TIMEOUT: Seconds = 120.0
 ROOF_SECONDS: Seconds = 1.5
 DETERMINISM_CALLS = 3
+UNLIKELY = 0.5
+"""Gain assumed of an instruction that the diagnosis knows and does not suggest; it is tried last."""
+TYPICAL_GAIN = 3.0
+"""Guess, before anything was tried, of how much faster a result starts and answers."""
 
 
 @dataclass(slots=True)
@@ -57,9 +63,9 @@ def search(session: Session) -> Search:
         MeasureError: the original model itself cannot be run.
         PrepareError: the original model cannot be prepared.
     """
+    placebo = _calibrate(session)
     findings = _determinism(session)
     gains = _diagnose(session)
-    placebo = _calibrate(session)
     if placebo.verdict in (Verdict.FASTER, Verdict.SLOWER):
         findings.append(
             Finding(
@@ -121,7 +127,8 @@ def _diagnose(session: Session) -> dict[int, float]:
     row = session.ledger.step("diagnosis", look)
     for point in row["points"]:
         session.tell("diagnosis.done", f"{point['point']}: {point['bottleneck']}, {point['reason']}", level=Level.RESULT)
-    return {suggestion["number"]: suggestion["gain"] for suggestion in row["suggestions"]}
+    unlikely = {rule.number: UNLIKELY for rule in RULES}
+    return unlikely | {suggestion["number"]: suggestion["gain"] for suggestion in row["suggestions"]}
 
 
 def _determinism(session: Session) -> list[Finding]:
@@ -148,39 +155,27 @@ def _calibrate(session: Session) -> Comparison:
     """A/A: the original against itself under another name; gives the noise and is the placebo of the race."""
 
     def measure() -> dict[str, Any]:
-        original = session.original()
-        start = time.monotonic()
-        with session.bench.seated(session.baseline, "candidate") as placebo:
-            started = time.monotonic() - start
-            plan = ScreenPlan(
-                delta=session.request.delta,
-                metric=session.request.metric,
-                max_pairs=CALIBRATION_PAIRS,
-                min_pairs=CALIBRATION_PAIRS,
-            )
-            begun = time.monotonic()
-            pairs = session.bench.screen("placebo", original, placebo, plan, lambda: False)
-            pair_seconds = (time.monotonic() - begun) / len(pairs)
-        judgement = record_judgement(session.ledger, "placebo", plan, pairs, session.materials.points)
-        return {"judgement": judgement, "start_seconds": started, "pair_seconds": pair_seconds}
+        original, placebo = session.original_and_placebo()
+        plan = ScreenPlan(
+            delta=session.request.delta,
+            metric=session.request.metric,
+            max_pairs=CALIBRATION_PAIRS,
+            min_pairs=CALIBRATION_PAIRS,
+        )
+        pairs = session.bench.screen("placebo", original, placebo, plan, lambda: False)
+        session.bench.dismiss(placebo)
+        return {"judgement": record_judgement(session.ledger, "placebo", plan, pairs, session.materials.points)}
 
     row = session.ledger.step("placebo", measure)
     comparison = read_comparisons(row["judgement"])["all"]
     session.spread = max(0.005, comparison.evidence.get("sigma", session.spread))
-    session.budget.learn_round(1.5 * row["start_seconds"] + 8 * row["pair_seconds"])
-    session.reserved = session.budget.reserve(ROUNDS, _evaluation_seconds(session))
+    original = session.original()
+    pair = block_plan(original.profile, original.profile).pair_seconds
+    session.expect_confirm(original.seconds / TYPICAL_GAIN, pair, SMALLEST_ROUND, TYPICAL_GAIN)
     session.tell(
         "baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s"
     )
     return comparison
-
-
-def _evaluation_seconds(session: Session) -> float:
-    """Expected seconds to evaluate the confirming split on the original and on a candidate."""
-    split = session.workload.splits.get("confirming")
-    profile = session.original().profile
-    call = min(p.call_seconds for p in profile.values())
-    return 1.5 * call * len(split.inputs) if split else 0.0
 
 
 def describe(recipe: Recipe) -> list[str]:

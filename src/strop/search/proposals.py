@@ -14,8 +14,8 @@ from strop.contract.ties import Trait
 from strop.measure.host import Host
 from strop.pipeline import legal
 
-COST_SECONDS = (3.0, 12.0, 120.0)
-"""Typical preparation by cost class (free, calibrate, fit); only the order of trying depends on it."""
+COST_SECONDS = (15.0, 22.0, 150.0)
+"""Typical trial, preparing included, by cost class (free, calibrate, fit); only the order of trying depends on it."""
 
 
 def variants(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[int] = ()) -> list[Instruction]:
@@ -102,4 +102,3 @@ def _enables(instruction: Instruction, pair: Recipe) -> bool:
 
 def _could_apply(instruction: Instruction, start: frozenset[Trait]) -> bool:
     return not (instruction.ties().excludes & start)
-

@@ -76,6 +76,8 @@ def _crown(session: Session, standing: Standing, trial: Trial, prepared: Prepare
     if standing.leader is not None and standing.leader[2] is not None:
         session.bench.dismiss(standing.leader[2])
     standing.leader = (trial, prepared, seat)
+    if seat is not None:
+        session.expect_claim(seat, trial.comparisons["all"])
     session.tell("best.changed", f"{prepared.recipe} ×{trial.speedup:.2f}")
 
 

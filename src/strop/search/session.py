@@ -9,11 +9,13 @@ from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.contract.workload import Workload
-from strop.errors import PrepareError
 from strop.ledger.judgement import read_comparisons
 from strop.ledger.ledger import Ledger
+from strop.measure.collect import block_plan
+from strop.measure.confirm import confirm_size
 from strop.measure.host import Host
 from strop.measure.quality import QualityResult
+from strop.measure.result import Comparison
 from strop.observe import Event, Level, Observer
 from strop.search.bench import Bench, Seat
 from strop.search.budget import Budget
@@ -21,9 +23,12 @@ from strop.search.examiner import Examiner
 from strop.search.request import Request
 from strop.trial.materials import Materials
 from strop.trial.workshop import Prepared, Workshop
-from strop.units import Seconds
+from strop.units import Ratio, Seconds
 
 PREPARE_TIMEOUT: Seconds = 180.0
+ROUNDS = 5
+"""Fresh pairs of processes in a confirmation."""
+
 BASELINE_USES = 8
 """A baseline process serves that many comparisons, then a fresh one takes its place."""
 
@@ -33,6 +38,7 @@ class Session:
     """The state of one run in this process; what must survive the process is in the ledger.
 
     Attributes:
+        baseline: the original model as an artefact.
         spread: spread of a pair's log-ratio when both arms are the same; from the A/A calibration.
         reserved: seconds that confirming needs.
     """
@@ -47,25 +53,11 @@ class Session:
     examiner: Examiner
     host: Host
     budget: Budget
+    baseline: Prepared
     spread: float = 0.03
     reserved: Seconds = 0.0
-    _baseline: Prepared | None = None
     _original: Seat | None = None
     _told: set[str] = field(default_factory=set)
-
-    @property
-    def baseline(self) -> Prepared:
-        """The original model as an artefact.
-
-        Raises:
-            PrepareError: it cannot be prepared, so nothing can be compared with it.
-        """
-        if self._baseline is None:
-            (prepared,) = self.workshop.prepare([Recipe()], PREPARE_TIMEOUT)
-            if not prepared.ready:
-                raise PrepareError(f"the original model cannot be prepared: {prepared.preparation.reason}")
-            self._baseline = prepared
-        return self._baseline
 
     def original(self) -> Seat:
         """The original model's arm: started when first needed, replaced by a fresh process now and then."""
@@ -76,11 +68,37 @@ class Session:
             self._original = self.bench.seat(self.baseline, "baseline")
         return self._original
 
+    def original_and_placebo(self) -> tuple[Seat, Seat]:
+        """The original's arm, and the same artefact under another name."""
+        self._original, placebo = self.bench.seats([(self.baseline, "baseline"), (self.baseline, "candidate")])
+        return self._original, placebo
+
     def prepare(self, recipes: Sequence[Recipe]) -> list[Prepared]:
         """Prepare recipes side by side within what the budget leaves for searching."""
         left = max(1.0, min(PREPARE_TIMEOUT, self.budget.left - self.reserved))
         self.tell("prepare.started", f"preparing {' | '.join(map(str, recipes))}", level=Level.DETAIL)
         return self.workshop.prepare(recipes, left)
+
+    def expect_confirm(self, candidate_start: Seconds, pair: Seconds, pairs: int, faster: Ratio) -> None:
+        """Set aside what confirming a claim will take.
+
+        Args:
+            candidate_start: starting and warming the candidate.
+            pair: one pair.
+            pairs: pairs in a round.
+            faster: how many times faster than the original the candidate answers.
+        """
+        original = self.original()
+        data = self.workload.splits.get("confirming")
+        calls = len(data.inputs) if data is not None and not self.workload.quality.unjudged else 0
+        answering = calls * min(p.call_seconds for p in original.profile.values()) * (1 + 1 / faster)
+        self.reserved = self.budget.reserve(ROUNDS, original.seconds + candidate_start + pairs * pair, answering)
+
+    def expect_claim(self, candidate: Seat, screened: Comparison) -> None:
+        """Set aside what confirming this candidate will take, from what it took so far."""
+        size = confirm_size(screened.evidence["sigma"], screened.evidence["theta"], self.request.delta, self.spread)
+        pair = block_plan(self.original().profile, candidate.profile).pair_seconds
+        self.expect_confirm(candidate.seconds, pair, size, screened.speedup.estimate)
 
     def out_of_time(self) -> bool:
         """Whether searching must stop so that confirming still fits."""

@@ -10,6 +10,7 @@ from strop.contract.draft import Facts
 from strop.contract.pytree import flatten
 from strop.contract.signature import as_call
 from strop.contract.workload import Workload
+from strop.surgery.modules import matrix_weights
 
 
 def read_facts(model: nn.Module, workload: Workload) -> Facts:
@@ -19,11 +20,19 @@ def read_facts(model: nn.Module, workload: Workload) -> Facts:
     return Facts(
         parameters=sum(p.numel() for p in model.parameters()),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors.values()),
+        matrix_weights=_matrix_weights(model),
         modules=dict(Counter(type(m).__name__ for m in model.modules())),
         points={name: len(examples) for name, examples in workload.inputs.items()},
         splits={name: len(split.inputs) for name, split in workload.splits.items()},
         dynamic=len(shapes) > 1,
     )
+
+
+def _matrix_weights(model: nn.Module) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for weight in matrix_weights(model):
+        found[weight.kind] += weight.numel
+    return dict(found)
 
 
 def _shapes(example: object) -> tuple[tuple[int, ...], ...]:

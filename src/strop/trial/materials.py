@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Materials:
         """Return the file with a split's inputs."""
         return self.folder / "splits" / f"{split}.safetensors"
 
-    def draft(self, workload: Workload, model: torch.nn.Module, seed: int) -> Draft:
+    def draft(self, workload: Workload, model: torch.nn.Module | Callable[[], torch.nn.Module], seed: int) -> Draft:
         """Return a fresh draft for one trial."""
         examples = [example for point in self.points for example in read_examples(self.point_file(point))]
         return draft_for(workload, model, self.signature, seed=seed, facts=self.facts, examples=examples)
@@ -70,7 +70,7 @@ class Materials:
 
 def draft_for(
     workload: Workload,
-    model: torch.nn.Module,
+    model: torch.nn.Module | Callable[[], torch.nn.Module],
     signature: Signature,
     *,
     seed: int,
@@ -89,15 +89,14 @@ def draft_for(
     )
 
 
-def materialise(workload: Workload, folder: Path, *, seed: int) -> Materials:
-    """Build the original model once, read its signature and facts, and write the workload's data.
+def materialise(workload: Workload, model: torch.nn.Module, folder: Path) -> Materials:
+    """Read the original model's signature and facts, and write the workload's data.
 
     Raises:
-        WorkloadError: the model cannot be built or called, its answers hold no tensors, inputs do not fit, or
+        WorkloadError: the model cannot be called, its answers hold no tensors, inputs do not fit, or
             calibration or training data overlap the evaluation data.
     """
     _refuse_overlap(workload)
-    model = build_model(workload, seed)
     probes = _probes(workload)
     probed = infer_signature([example for _, example in probes], [_answer(model, example, point) for point, example in probes])
     everything = [e for inputs in workload.inputs.values() for e in inputs] + [

@@ -9,7 +9,7 @@ from pathlib import Path
 from strop import catalogue
 from strop.ledger.files import read_json, write_json
 from strop.measure.host import read_host
-from strop.pipeline import Outcome, Preparation, prepare
+from strop.pipeline import Outcome, Preparation, graph_key, prepare
 from strop.trial.materials import Materials, build_model
 from strop.trial.task import Task
 
@@ -21,10 +21,16 @@ def run_task(task: Task) -> Preparation:
     fails is a result; the traceback stays in the process's log.
     """
     workload = task.reference.load()
-    draft = Materials(task.materials).draft(workload, build_model(workload, task.seed), task.seed)
+    draft = Materials(task.materials).draft(workload, lambda: build_model(workload, task.seed), task.seed)
     recipe = catalogue.recipe_from_json(task.recipe)
     try:
-        return prepare(draft, recipe, read_host(), task.folder / "artefact")
+        return prepare(
+            draft,
+            recipe,
+            read_host(),
+            task.folder / "artefact",
+            graph=lambda engine: task.graphs / graph_key(recipe, engine, task.origin),
+        )
     except MemoryError:
         return Preparation(outcome=Outcome.FAILED, reason="memory exhausted while preparing", engine=draft.engine)
     except Exception as error:  # noqa: BLE001 - third-party code may raise anything

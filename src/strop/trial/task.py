@@ -20,7 +20,8 @@ class Task:
         recipe: name → settings.
         folder: where artefact and outcome go.
         seed: of every random choice.
-        python_path: import roots of local files, so that the child finds what the parent found.
+        graphs: folder of graphs that recipes share.
+        origin: what artefacts depend on besides the recipe.
     """
 
     reference: Reference
@@ -28,6 +29,8 @@ class Task:
     recipe: Mapping[str, Mapping[str, Any]]
     folder: Path
     seed: int
+    graphs: Path
+    origin: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able form; :meth:`from_json` inverts it."""
@@ -37,6 +40,8 @@ class Task:
             "recipe": {name: dict(settings) for name, settings in self.recipe.items()},
             "folder": str(self.folder),
             "seed": self.seed,
+            "graphs": str(self.graphs),
+            "origin": dict(self.origin),
         }
 
     @classmethod
@@ -48,4 +53,6 @@ class Task:
             recipe=row["recipe"],
             folder=Path(row["folder"]),
             seed=row["seed"],
+            graphs=Path(row["graphs"]),
+            origin=row["origin"],
         )

@@ -18,11 +18,13 @@ import torch
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.moment import Moment
 from strop.contract.recipe import Recipe
+from strop.contract.workload import Workload
+from strop.errors import PrepareError
 from strop.ledger.cache import publish
 from strop.ledger.files import read_json, write_json
 from strop.measure.arm import ArmSpec
 from strop.measure.host import Host
-from strop.pipeline import Outcome, Preparation, artefact_key, opening
+from strop.pipeline import Outcome, Preparation, artefact_key, opening, prepare
 from strop.trial.materials import Materials
 from strop.trial.reference import Reference
 from strop.trial.task import Task
@@ -118,6 +120,25 @@ class Workshop:
                 _kill(child)
         return [self._prepared(r, e, spent.get(e, 0.0), failed.get(e)) for r, e in zip(recipes, entries, strict=True)]
 
+    def prepare_original(self, workload: Workload, model: torch.nn.Module) -> Prepared:
+        """Prepare the recipe without instructions from a model that this process has just built, sparing a process.
+
+        Raises:
+            PrepareError: it cannot be prepared, so nothing can be compared with it.
+        """
+        recipe, start = Recipe(), time.monotonic()
+        entry = self._cache / artefact_key(recipe, self._origin)
+        if not _complete(entry):
+            folder = _unfinished(entry)
+            folder.mkdir(parents=True, exist_ok=True)
+            draft = self._materials.draft(workload, model, self._seed)
+            preparation = prepare(draft, recipe, self._host, folder / "artefact")
+            if preparation.outcome is not Outcome.PREPARED:
+                raise PrepareError(f"the original model cannot be prepared: {preparation.reason}")
+            write_json(folder / "prepared.json", preparation.to_json())
+            publish(folder, entry)
+        return self._prepared(recipe, entry, time.monotonic() - start, None)
+
     def arm(self, prepared: Prepared, name: str, *, environment: Mapping[str, str] | None = None) -> ArmSpec:
         """Describe the process that opens and runs an artefact."""
         launch = {key: value for i in prepared.recipe for key, value in i.launch(self._host).environment.items()}
@@ -153,7 +174,15 @@ class Workshop:
 
     def _task(self, recipe: Recipe, folder: Path) -> Task:
         where = self._materials.folder
-        return Task(reference=self._reference, materials=where, recipe=recipe.to_json(), folder=folder, seed=self._seed)
+        return Task(
+            reference=self._reference,
+            materials=where,
+            recipe=recipe.to_json(),
+            folder=folder,
+            seed=self._seed,
+            graphs=self._cache / "graphs",
+            origin=self._origin,
+        )
 
     def _prepared(self, recipe: Recipe, entry: Path, seconds: Seconds, failed: Preparation | None) -> Prepared:
         preparation = failed or Preparation.from_json(read_json(entry / "prepared.json"))

@@ -55,11 +55,9 @@ class DynamicQuantization(Instruction):
 
     def decline(self, draft: Draft, host: Host) -> str | None:
         """Decline when linear and recurrent layers hold less than half of the matrix weights."""
-        from strop.surgery.modules import matrix_weights
-
-        weights = matrix_weights(draft.model)
-        linear = sum(w.numel for w in weights if w.kind != "convolution")
-        total = sum(w.numel for w in weights)
+        weights = draft.facts.matrix_weights
+        total = sum(weights.values())
+        linear = total - weights.get("convolution", 0)
         if not linear:
             return "the model has no linear or recurrent weights, and convolutions are not quantised on the fly"
         if linear < total / 2:

@@ -69,11 +69,9 @@ class StaticQuantization(Instruction):
 
     def decline(self, draft: Draft, host: Host) -> str | None:
         """Decline without calibration data, or without anything to quantise."""
-        from strop.surgery.modules import matrix_weights
-
         if not len(draft.workload.calibration.inputs):
             return "the workload has no calibration split; static ranges need one, apart from the evaluation data"
-        if not matrix_weights(draft.model):
+        if not draft.facts.matrix_weights:
             return "the model has no linear, convolution or recurrent weights to quantise"
         return None
 
