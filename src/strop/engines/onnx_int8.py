@@ -52,6 +52,8 @@ def quantize(path: Path, draft: Draft) -> None:
                 _dynamic(prepared, path, intent, model)
             else:
                 _static(prepared, path, intent, model, _feeds(draft, model))
+        except PrepareError:
+            raise
         except Exception as error:  # the quantiser raises many kinds
             raise PrepareError(f"onnxruntime cannot quantise {type(draft.model).__name__}: {error}") from error
     quantized = onnx.load(path)
@@ -108,6 +110,7 @@ def _static(source: Path, target: Path, intent: Quantization, model: ModelProto,
     # Products of two activations (attention) stay in float: they lose most and are small at common lengths.
     extra: dict[str, Any] = {"ActivationSymmetric": intent.symmetric, "WeightSymmetric": True, "MatMulConstBOnly": True}
     if percentile:
+        feeds = _of_one_shape(list(feeds))
         extra["CalibPercentile"] = _PERCENTILE
     if intent.range_estimator == "mean_minmax":
         extra |= {"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05}
@@ -130,6 +133,15 @@ def _static(source: Path, target: Path, intent: Quantization, model: ModelProto,
         )
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _of_one_shape(feeds: list[dict[str, Array]]) -> Iterator[dict[str, Array]]:
+    """The runtime stacks what it saw of each tensor before it takes percentiles."""
+    if len({tuple(array.shape for array in feed.values()) for feed in feeds}) > 1:
+        raise PrepareError(
+            "percentile needs calibration inputs of one shape on onnxruntime, and these differ; use minmax, or choose openvino."
+        )
+    return iter(feeds)
 
 
 def _reader(feeds: Iterator[dict[str, Array]]) -> Any:

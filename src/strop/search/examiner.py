@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,7 @@ class Examiner:
         """Say what is plainly wrong with a candidate's answers, or return ``None``."""
         wanted = read_examples(self.answer(original, "screening", "original", SANE_INPUTS))
         got = read_examples(self.answer(candidate, "screening", candidate.prepared.recipe.key, SANE_INPUTS))
-        for number, (ours, theirs) in enumerate(zip(wanted, got, strict=True)):
-            problem = compare_answers(ours, theirs, TOLERANCE[fidelity])
-            if problem:
-                return f"on evaluation input {number}, {problem}"
-        return None
+        return compare_answers(wanted, got, TOLERANCE[fidelity])
 
     def examine(self, split: str, original: Seat, candidate: Seat) -> dict[str, Any] | None:
         """Judge a candidate's quality on a split; ``None`` when the workload claims none."""
@@ -111,21 +108,32 @@ class Examiner:
         return value
 
 
-def compare_answers(wanted: Any, got: Any, tolerance: Ratio) -> str | None:
-    """Say how one answer departs from the original's beyond ``tolerance``, or return ``None``."""
-    (ours, tree), (theirs, other) = flatten(wanted), flatten(got)
-    if tree != other:
-        return "the structure of the answer changed"
-    for number, (a, b) in enumerate(zip(map(to_numpy, ours), map(to_numpy, theirs), strict=True)):
-        if a.shape != b.shape:
-            return f"output {number} has shape {list(b.shape)}, the original's has {list(a.shape)}"
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        if not np.isfinite(b).all() and np.isfinite(a).all():
-            return f"output {number} holds NaN or infinity, the original's does not"
-        size = float(np.linalg.norm(a))
-        distance = float(np.linalg.norm(b - a)) / size if size else float(np.linalg.norm(b))
+def compare_answers(wanted: Sequence[Any], got: Sequence[Any], tolerance: Ratio) -> str | None:
+    """Say how answers depart from the original's beyond ``tolerance``, or return ``None``.
+
+    The distance of an output is taken over all answers together: a single answer near zero, as logits of an undecided
+    classifier are, departs by much from itself and tells nothing.
+    """
+    squares: dict[int, list[float]] = {}
+    for number, (ours, theirs) in enumerate(zip(wanted, got, strict=True)):
+        (left, tree), (right, other) = flatten(ours), flatten(theirs)
+        if tree != other:
+            return f"on evaluation input {number}, the structure of the answer changed"
+        for output, (a, b) in enumerate(zip(map(to_numpy, left), map(to_numpy, right), strict=True)):
+            if a.shape != b.shape:
+                return (
+                    f"on evaluation input {number}, output {output} has shape {list(b.shape)}, the original's has {list(a.shape)}"
+                )
+            a, b = a.astype(np.float64), b.astype(np.float64)
+            if not np.isfinite(b).all() and np.isfinite(a).all():
+                return f"on evaluation input {number}, output {output} holds NaN or infinity, the original's does not"
+            sums = squares.setdefault(output, [0.0, 0.0])
+            sums[0] += float(np.square(b - a).sum())
+            sums[1] += float(np.square(a).sum())
+    for output, (difference, size) in squares.items():
+        distance = math.sqrt(difference / size) if size else math.sqrt(difference)
         if distance > tolerance:
-            return f"output {number} is {distance:.2g} away from the original's (relative distance; allowed {tolerance:g})"
+            return f"output {output} is {distance:.2g} away from the original's (relative distance; allowed {tolerance:g})"
     return None
 
 
