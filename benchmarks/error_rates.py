@@ -15,8 +15,10 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from strop.measure.confirm import proven_by
@@ -33,19 +35,20 @@ TRACES = Path(__file__).parents[1] / "tests" / "data" / "traces"
 RECORDED_BLOCKS_PER_SLOT = 5
 """Traces hold blocks of about 10 ms; strop measures blocks of about 50 ms."""
 
-Rule = Callable[[FloatArray, FloatArray], "np.ndarray[tuple[int], np.dtype[np.bool_]]"]
+BoolArray = npt.NDArray[np.bool_]
+Rule = Callable[[FloatArray, FloatArray], BoolArray]
 
 
-def welch(baseline: FloatArray, candidate: FloatArray) -> FloatArray:
+def welch(baseline: FloatArray, candidate: FloatArray) -> BoolArray:
     """Return whether a two-sample t-test finds the candidate's mean time lower at p < 0.05."""
     found = stats.ttest_ind(candidate, baseline, axis=1, equal_var=False)
-    return (found.pvalue < 0.05) & (found.statistic < 0)
+    return np.asarray((found.pvalue < 0.05) & (found.statistic < 0))
 
 
-def mann_whitney(baseline: FloatArray, candidate: FloatArray) -> FloatArray:
+def mann_whitney(baseline: FloatArray, candidate: FloatArray) -> BoolArray:
     """Return whether a Mann-Whitney test finds the candidate's times lower at p < 0.05."""
     found = stats.mannwhitneyu(candidate, baseline, axis=1, method="asymptotic")
-    return (found.pvalue < 0.05) & (found.statistic < PER_ARM**2 / 2)
+    return np.asarray((found.pvalue < 0.05) & (found.statistic < PER_ARM**2 / 2))
 
 
 RULES: dict[str, Rule] = {
@@ -98,7 +101,7 @@ def sources() -> list[Source]:
     return [*families(), *traces]
 
 
-def markdown(rows: dict[str, dict[str, dict[str, float]]], trials: int) -> str:
+def markdown(rows: dict[str, dict[str, Any]], trials: int) -> str:
     """Return both tables."""
     procedures = list(next(iter(rows.values()))["false_faster"])
     low, high = lower_share(0, trials, 0.025), upper_share(0, trials, 0.025)
@@ -138,7 +141,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write <out>.json and <out>.md")
     args = parser.parse_args()
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for source in sources():
         rows[source.name] = {
             "false_faster": false_faster(source, args.trials, args.seed),

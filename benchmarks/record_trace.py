@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def block(call: Callable[[int], object], calls: int) -> list[int]:
 def save(path: Path, rows: list[list[int]], starts: list[int], meta: dict[str, object]) -> None:
     """Write the trace so that an interrupted save leaves the previous file whole."""
     table = np.array(rows, dtype=np.int64).reshape(len(rows), len(COLUMNS))
-    columns = {
+    columns: dict[str, Any] = {
         name: np.clip(table[:, i], np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
         for i, (name, kind) in enumerate(COLUMNS.items())
     }

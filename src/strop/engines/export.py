@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ def flat_model(model: nn.Module, signature: Signature, bfloat16: bool = False) -
 
         def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
             args, kwargs = unflatten(signature.input_tree, leaves)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            # Even a disabled autocast would become a nested graph, which is slow to trace and hides fixed sizes.
+            with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
                 outputs, _ = flatten(self.model(*args, **kwargs))
             wanted = [spec.dtype for spec in signature.outputs]
             return tuple(_restore(tensor, dtype) for tensor, dtype in zip(outputs, wanted, strict=True))
