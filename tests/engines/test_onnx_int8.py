@@ -111,10 +111,8 @@ def test_weights_have_a_scale_per_channel_unless_asked_otherwise(
 
 
 @pytest.mark.parametrize("estimator", ["percentile", "mean_minmax"])
-def test_other_range_estimators_cut_outliers_off(
-    estimator: str, tiny: SimpleNamespace, net: Any, images: list[Any], tmp_path: Path
-) -> None:
-    data = [image.clone() for image in images if image.shape == images[-1].shape]
+def test_other_range_estimators_cut_outliers_off(estimator: str, tiny: SimpleNamespace, net: Any, tmp_path: Path) -> None:
+    data = [torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(n)) for n in range(4)]
     data[-1][0, 0, 0, 0] = 100.0
     lowered(tiny, tmp_path / "minmax", net, data, "static")
     lowered(tiny, tmp_path / estimator, net, data, "static", range_estimator=estimator)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.signature import Signature
 from strop.contract.ties import Trait
+from strop.errors import PrepareError
 from strop.measure.host import Host
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Engine(ABC):
         Raises:
             PrepareError: the model cannot be converted.
         """
-        raise NotImplementedError
+        raise PrepareError(f"{self.name} lowers a model directly and converts no graph.")
 
     @abstractmethod
     def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:

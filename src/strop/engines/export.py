@@ -93,10 +93,12 @@ def _at_least_two(leaf: Tensor, shape: Sequence[int | None]) -> Tensor:
 
 
 def _check_free(program: ExportedProgram, signature: Signature) -> None:
+    from torch.fx.experimental.symbolic_shapes import is_concrete_int
+
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     for name, spec in zip(program.graph_signature.user_inputs, signature.inputs, strict=True):
         for dimension, (size, fixed) in enumerate(zip(values[name].shape, spec.shape, strict=True)):
-            if fixed is None and isinstance(size, int):
+            if fixed is None and is_concrete_int(size):
                 raise PrepareError(
                     f"the model's code fixes dimension {dimension} of input {spec.name} at {size}, but the examples vary it. "
                     f"Give examples of one size there, or write the model without reading that size as a number."

@@ -107,8 +107,7 @@ def _static(source: Path, target: Path, intent: Quantization, model: ModelProto,
 
     convolutions = any(node.op_type == "Conv" for node in model.graph.node)
     percentile = intent.range_estimator == "percentile"
-    # Products of two activations (attention) stay in float: they lose most and are small at common lengths.
-    extra: dict[str, Any] = {"ActivationSymmetric": intent.symmetric, "WeightSymmetric": True, "MatMulConstBOnly": True}
+    extra: dict[str, Any] = {"ActivationSymmetric": intent.symmetric, "WeightSymmetric": True}
     if percentile:
         feeds = _of_one_shape(list(feeds))
         extra["CalibPercentile"] = _PERCENTILE
@@ -127,7 +126,7 @@ def _static(source: Path, target: Path, intent: Quantization, model: ModelProto,
             per_channel=intent.per_channel,
             activation_type=QuantType.QInt8 if intent.symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_excluded(intent, model),
+            nodes_to_exclude=[*_excluded(intent, model), *_products_of_activations(model)],
             calibrate_method=CalibrationMethod.Percentile if percentile else CalibrationMethod.MinMax,
             extra_options=extra,
         )
@@ -166,6 +165,12 @@ def _check_kept(intent: Quantization, model: ModelProto) -> None:
     for name in intent.keep_float:
         if name not in names:
             raise PrepareError(f"keep_float names {name!r}, which is no operator of the model.{did_you_mean(name, names)}")
+
+
+def _products_of_activations(model: ModelProto) -> Sequence[str]:
+    """Name the products without a weight (attention); they stay in float: they lose most and are small at common lengths."""
+    constant = {value.name for value in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and constant.isdisjoint(node.input)]
 
 
 def _excluded(intent: Quantization, model: ModelProto) -> Sequence[str]:

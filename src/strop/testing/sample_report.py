@@ -124,12 +124,7 @@ def sample_report() -> RunReport:
             )
         ),
         claims=(Claim(comparisons=(comparison("all", 1.04, Verdict.UNDECIDED, 0.05),), against="best one-shot recipe, t02"),),
-        ablation=(
-            Ablation(instruction=QUANT, contribution=interval(1.71), verdict="kept", phase="confirm"),
-            Ablation(instruction=ENGINE, contribution=interval(3.24), verdict="kept", phase="confirm"),
-            Ablation(instruction=THREADS, contribution=interval(1.09, 0.02), verdict="kept", reason="needed by batch 32 only"),
-            Ablation(instruction=FUSION, verdict="dropped", reason="the engine fuses the same places itself"),
-        ),
+        ablation=_ablation(),
         quality=_quality(),
         footprint_before=Footprint(process_peak=812_000_000, tensor_peak=141_200_000, disk=90_900_000),
         footprint_after=Footprint(process_peak=301_000_000, disk=24_100_000),
@@ -147,21 +142,10 @@ def sample_report() -> RunReport:
         ),
         error_rate="at most 5 % over all confirmed claims (Holm); 6 placebos raced, none called faster",
         self_test="3 of 200 placebo trials called faster; at most 5 % allowed (Clopper–Pearson)",
-        findings=(
-            Finding(
-                code="noisy-host",
-                message="Others used 4.1 % of the processor during timed blocks; 3 of 160 pairs were voided.",
-                advice="Close other programs for narrower intervals.",
-            ),
-        ),
+        findings=_findings(),
         samples=(samples("batch 1", 6.42), samples("batch 32", 5.88, spread=0.02)),
         pareto=_pareto(),
-        roofline=(
-            RooflinePoint(label="original, batch 1", intensity=14.0, achieved=2.1e10),
-            RooflinePoint(label="original, batch 32", intensity=190.0, achieved=7.4e10),
-            RooflinePoint(label="result, batch 1", intensity=55.0, achieved=1.35e11, result=True),
-            RooflinePoint(label="result, batch 32", intensity=610.0, achieved=4.4e11, result=True),
-        ),
+        roofline=_roofline(),
         environment={
             "Python": "3.11.9",
             "torch": "2.13.0",
@@ -170,13 +154,45 @@ def sample_report() -> RunReport:
             "kernel": "6.8",
             "governor": "not readable",
         },
-        commands=(
-            Command(line="strop verify runs/minilm", what="Recompute every verdict from the raw samples; needs no model."),
-            Command(line="strop rerun runs/minilm", what="Measure again here and say whether the claim holds."),
-            Command(line="strop run runs/minilm/bundle --input x.json", what="Use the result."),
-        ),
+        commands=_commands(),
         version="0.1.0",
         started="2026-11-22T12:04:00+00:00",
+    )
+
+
+def _ablation() -> tuple[Ablation, ...]:
+    return (
+        Ablation(instruction=QUANT, contribution=interval(1.71), verdict="kept", phase="confirm"),
+        Ablation(instruction=ENGINE, contribution=interval(3.24), verdict="kept", phase="confirm"),
+        Ablation(instruction=THREADS, contribution=interval(1.09, 0.02), verdict="kept", reason="needed by batch 32 only"),
+        Ablation(instruction=FUSION, verdict="dropped", reason="the engine fuses the same places itself"),
+    )
+
+
+def _roofline() -> tuple[RooflinePoint, ...]:
+    return (
+        RooflinePoint(label="original, batch 1", intensity=14.0, achieved=2.1e10),
+        RooflinePoint(label="original, batch 32", intensity=190.0, achieved=7.4e10),
+        RooflinePoint(label="result, batch 1", intensity=55.0, achieved=1.35e11, result=True),
+        RooflinePoint(label="result, batch 32", intensity=610.0, achieved=4.4e11, result=True),
+    )
+
+
+def _findings() -> tuple[Finding, ...]:
+    return (
+        Finding(
+            code="noisy-host",
+            message="Others used 4.1 % of the processor during timed blocks; 3 of 160 pairs were voided.",
+            advice="Close other programs for narrower intervals.",
+        ),
+    )
+
+
+def _commands() -> tuple[Command, ...]:
+    return (
+        Command(line="strop verify runs/minilm", what="Recompute every verdict from the raw samples; needs no model."),
+        Command(line="strop rerun runs/minilm", what="Measure again here and say whether the claim holds."),
+        Command(line="strop run runs/minilm/bundle --input x.json", what="Use the result."),
     )
 
 
