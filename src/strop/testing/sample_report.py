@@ -146,14 +146,7 @@ def sample_report() -> RunReport:
         samples=(samples("batch 1", 6.42), samples("batch 32", 5.88, spread=0.02)),
         pareto=_pareto(),
         roofline=_roofline(),
-        environment={
-            "Python": "3.11.9",
-            "torch": "2.13.0",
-            "openvino": "2026.4.0",
-            "threads": "2",
-            "kernel": "6.8",
-            "governor": "not readable",
-        },
+        environment=_environment(),
         commands=_commands(),
         version="0.1.0",
         started="2026-11-22T12:04:00+00:00",
@@ -194,6 +187,17 @@ def _commands() -> tuple[Command, ...]:
         Command(line="strop rerun runs/minilm", what="Measure again here and say whether the claim holds."),
         Command(line="strop run runs/minilm/bundle --input x.json", what="Use the result."),
     )
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "Python": "3.11.9",
+        "torch": "2.13.0",
+        "openvino": "2026.4.0",
+        "threads": "2",
+        "kernel": "6.8",
+        "governor": "not readable",
+    }
 
 
 def _host() -> Host:
