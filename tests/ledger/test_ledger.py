@@ -1,0 +1,71 @@
+"""A run directory: one writer, finished steps kept, damage named."""
+
+from pathlib import Path
+
+import pytest
+
+from strop.errors import LedgerError, RunDirectoryError
+from strop.ledger.ledger import Ledger, read_pairs, read_steps
+
+
+def test_a_finished_step_is_never_computed_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def compute() -> dict[str, tuple[int, ...]]:
+        calls.append(1)
+        return {"value": (1, 2)}
+
+    with Ledger.create(tmp_path / "run", {"a": 1}) as ledger:
+        first = ledger.step("trial/one", compute)
+        assert ledger.step("trial/one", compute) == first == {"value": [1, 2]}, "as it comes back from the disk"
+    with Ledger.resume(tmp_path / "run") as again:
+        assert again.step("trial/one", compute) == first
+        assert again.done("trial/one")
+        assert not again.done("trial/two")
+        assert again.elapsed >= again.seconds("trial/one")
+    assert len(calls) == 1
+
+
+def test_two_runs_cannot_share_a_directory(tmp_path: Path) -> None:
+    with Ledger.create(tmp_path / "run", {}):
+        with pytest.raises(RunDirectoryError, match="being written by another run"):
+            Ledger.resume(tmp_path / "run")
+        with pytest.raises(RunDirectoryError, match="being written by another run"):
+            Ledger.create(tmp_path / "run", {})
+    with pytest.raises(RunDirectoryError, match="already holds a run; continue it with --resume"):
+        Ledger.create(tmp_path / "run", {})
+
+
+def test_files_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="already holds files"):
+        Ledger.create(tmp_path, {})
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="start it without --resume"):
+        Ledger.resume(tmp_path / "none")
+
+
+def test_a_damaged_step_is_named(tmp_path: Path) -> None:
+    with Ledger.create(tmp_path / "run", {}) as ledger:
+        ledger.step("one", lambda: 1)
+    (path,) = (tmp_path / "run" / "steps").iterdir()
+    path.write_text("[]")
+    with pytest.raises(LedgerError, match=path.name):
+        read_steps(tmp_path / "run")
+
+
+def test_unreadable_samples_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"index": 0}\n')
+    with pytest.raises(LedgerError, match=r"x\.jsonl does not hold readable pairs"):
+        read_pairs(path)
+
+
+def test_paths_with_spaces_and_chinese_characters_work(tmp_path: Path) -> None:
+    folder = tmp_path / "运行 一"
+    with Ledger.create(folder, {}) as ledger:
+        ledger.step("步骤 one", lambda: "结果")
+    assert read_steps(folder)[0]["result"] == "结果"
