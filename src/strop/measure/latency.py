@@ -29,8 +29,8 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     count = len(ordered)
     tail = (1 - confidence) / 2
-    rank = max((k for k in range((count + 1) // 2) if k == 0 or bdtr(k - 1, count, 0.5) <= tail), default=0)
-    covered = 1 - 2 * float(bdtr(rank - 1, count, 0.5)) if rank else 1 - 2 * 0.5**count
+    rank = max((k for k in range((count + 1) // 2) if k == 0 or bdtr(k, count, 0.5) <= tail), default=0)
+    covered = 1 - 2 * float(bdtr(rank, count, 0.5))
     return Interval(
         low=float(ordered[rank]), estimate=float(np.median(ordered)), high=float(ordered[count - 1 - rank]), confidence=covered
     )
