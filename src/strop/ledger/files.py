@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -18,16 +19,17 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         StropError: the disk is full or the folder cannot be written; the old content is intact.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder itself could not be made there is nothing to remove
+            temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StropError(f"no space left to write {path.name}; free some space and continue with --resume.") from error
         raise StropError(f"{path} cannot be written: {error.strerror}.") from error

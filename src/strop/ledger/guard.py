@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from strop.errors import LedgerError
 from strop.ledger.files import read_json
 from strop.ledger.ledger import Ledger
 from strop.measure.bootstrap import PairedMetric, judge_corpus
@@ -33,23 +34,34 @@ def record_scores(
         sources: the source of each example, or ``None``.
         settings: metric, margin, higher_is_better and alpha of :func:`strop.measure.quality.judge_scores`.
     """
+    judge_scores(np.asarray(baseline), np.asarray(candidate), clusters=sources, **settings)  # what cannot be judged is not kept
     columns: dict[str, Any] = {"baseline": list(baseline), "candidate": list(candidate), "sources": sources}
     record = {"kind": "quality", "how": "scores", "settings": settings, "samples": ledger.write_scores(name, columns)}
     return {**record, "result": rejudge_quality(ledger.folder, record)}
 
 
 def record_corpus(
-    ledger: Ledger, name: str, metric: PairedMetric, n: int, *, sources: Sequence[str] | None, **settings: Any
+    ledger: Ledger, name: str, values: PairedMetric, n: int, *, sources: Sequence[str] | None, **settings: Any
 ) -> dict[str, Any]:
     """Judge a whole-set metric by bootstrap, keep every value it gave, and return the JSON-able judgement for a step.
 
     The values are recorded in the order in which the bootstrap asked for them, so that the verdict can be recomputed
     without the model's answers.
+
+    Args:
+        ledger: an open run.
+        name: of the file with the values.
+        values: the metric of both arms on the examples with given indices.
+        n: examples.
+        sources: the source of each example, or ``None``.
+        settings: metric (its name), margin, higher_is_better, alpha, resamples and seed of
+            :func:`strop.measure.bootstrap.judge_corpus`.
     """
     asked: list[tuple[float, float]] = []
 
     def remember(chosen: Any) -> tuple[float, float]:
-        asked.append(metric(chosen))
+        baseline, candidate = values(chosen)
+        asked.append((float(baseline), float(candidate)))
         return asked[-1]
 
     judge_corpus(remember, n, clusters=sources, **settings)
@@ -59,10 +71,22 @@ def record_corpus(
 
 
 def rejudge_quality(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Judge the recorded scores again, from the file alone."""
+    """Judge the recorded scores again, from the file alone.
+
+    Raises:
+        LedgerError: the file is damaged, or holds fewer values than the verdict needs.
+        MeasureError: what it holds cannot be judged.
+    """
     columns, settings = read_json(folder / record["samples"]["file"]), record["settings"]
     if record["how"] == "scores":
         left, right = (np.asarray(columns[arm], dtype=np.float64) for arm in ("baseline", "candidate"))
         return judge_scores(left, right, clusters=columns["sources"], **settings).to_json()
-    values = iter(columns["values"])
-    return judge_corpus(lambda _: tuple(next(values)), columns["n"], clusters=columns["sources"], **settings).to_json()
+    rest = iter(columns["values"])
+
+    def recorded(chosen: Any) -> tuple[float, float]:
+        value = next(rest, None)
+        if value is None:
+            raise LedgerError(f"{record['samples']['file']} holds fewer values than the verdict needs.")
+        return value[0], value[1]
+
+    return judge_corpus(recorded, columns["n"], clusters=columns["sources"], **settings).to_json()

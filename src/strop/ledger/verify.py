@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strop.errors import LedgerError, RunDirectoryError
+from strop.errors import LedgerError, RunDirectoryError, StropError
 from strop.ledger.files import read_json, sha256
 from strop.ledger.guard import rejudge_quality
 from strop.ledger.judgement import rejudge
@@ -76,7 +76,7 @@ def _check_record(folder: Path, step: str, record: Mapping[str, Any]) -> list[Ch
             same = _as_written(rejudge_quality(folder, record)) == record["result"]
         else:
             same = _as_written({p: c.to_json() for p, c in rejudge(folder, record).items()}) == record["comparisons"]
-    except (LedgerError, KeyError, ValueError, TypeError) as error:
+    except (StropError, KeyError, IndexError, ValueError, TypeError) as error:
         return [*checks, Check(file=samples["file"], what=what, problem=str(error))]
     differs = None if same else f"the verdict recorded in {step} does not follow from {samples['file']}"
     return [*checks, Check(file=samples["file"], what=what, problem=differs)]
