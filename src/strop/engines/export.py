@@ -72,7 +72,8 @@ def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
 def export_leaves(draft: Draft) -> list[Tensor]:
     """Return the arrays of one example whose varying dimensions are all at least 2, as exporters treat 0 and 1 as special.
 
-    The example with the largest smallest such dimension is taken; a dimension of 1 that remains is repeated.
+    The example with the largest smallest such dimension is taken; a dimension of 1 that remains is repeated. Each array is
+    a tensor of its own: one tensor in two places would be exported as one input.
     """
     signature = draft.signature
     rows = [tensors_of(call_leaves(as_call(example), signature))[0] for example in draft.examples]
@@ -89,7 +90,7 @@ def _varying(leaves: Sequence[Tensor], signature: Signature) -> list[int]:
 
 def _at_least_two(leaf: Tensor, shape: Sequence[int | None]) -> Tensor:
     repeats = [2 if fixed is None and size == 1 else 1 for size, fixed in zip(leaf.shape, shape, strict=True)]
-    return leaf.repeat(repeats) if any(count > 1 for count in repeats) else leaf
+    return leaf.repeat(repeats) if any(count > 1 for count in repeats) else leaf.clone()
 
 
 def _check_free(program: ExportedProgram, signature: Signature) -> None:

@@ -29,6 +29,8 @@ def departures(model: ModelProto, quantized: ModelProto, samples: Sequence[Mappi
     """
     graph = _Probes(model, quantized)
     names = [node.name for node in list(graph.model.graph.node) if graph.add(node)]
+    if not names:
+        return {}  # recurrent layers are quantised too, and have no probe
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3

@@ -37,7 +37,7 @@ class OnnxRuntimeEngine(Engine):
     """Exports to ONNX with free dimensions and runs the graph; opens without torch."""
 
     name: ClassVar[str] = "onnxruntime"
-    extra: ClassVar[str | None] = "onnxruntime"
+    extra: ClassVar[str | None] = "onnx"
     adds: ClassVar[frozenset[Trait]] = frozenset({Trait.ENGINE, Trait.DYNAMIC_INT8_ENGINE, Trait.STATIC_INT8_ENGINE})
     converts: ClassVar[bool] = True
 
@@ -62,7 +62,7 @@ class OnnxRuntimeEngine(Engine):
         """Export to one ONNX file (weights beside it when they pass the format's limit)."""
         require(self)
         if not installed("onnx", "onnxscript"):
-            raise MissingExtraError("exporting to ONNX", "onnxruntime")
+            raise MissingExtraError("exporting to ONNX", "onnx")
         _export(draft, graph / _MODEL)
 
     def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
@@ -155,9 +155,8 @@ def _export(draft: Draft, path: Path) -> None:
                 output_names=[f"output_{i}" for i in range(len(draft.signature.outputs))],
             )
     except Exception as error:  # the exporter raises many kinds
-        raise PrepareError(
-            f"{type(draft.model).__name__} cannot be exported to ONNX: {str(error).strip().splitlines()[0]}"
-        ) from error
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise PrepareError(f"{type(draft.model).__name__} cannot be exported to ONNX: {words[0]}") from error
     if converted is None:
         raise PrepareError(f"{type(draft.model).__name__} cannot be exported to ONNX: the exporter gave nothing.")
     converted.save(str(path), external_data=draft.facts.weight_bytes > _ONE_FILE_LIMIT)

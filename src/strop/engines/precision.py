@@ -25,6 +25,7 @@ _PRODUCTS = frozenset(
         "aten::lstm",
         "aten::scaled_dot_product_attention",
         "aten::_scaled_dot_product_flash_attention_for_cpu",
+        "aten::_native_multi_head_attention",
     }
 )
 
@@ -64,6 +65,7 @@ def count_bfloat16_operators(draft: Draft) -> int:
 
     args, kwargs = first_call(draft)
     counter = Counter()  # type: ignore[no-untyped-call]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), counter:
+    # Not inference_mode: there, compound operators such as conv2d and matmul would not be taken apart into those counted.
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), counter:
         draft.model(*args, **kwargs)
     return int(counter.count)
