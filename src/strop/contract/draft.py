@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
+from strop.contract.pytree import is_module
 from strop.contract.signature import Signature
 from strop.contract.tally import Tally
 from strop.contract.workload import Workload
@@ -101,7 +101,7 @@ class Built:
     def __get__(self, draft: Draft | None, owner: type[Draft]) -> nn.Module:
         if draft is None:
             raise AttributeError("a draft's model has no default")  # which is how a dataclass asks for one
-        if isinstance(draft.__dict__["model"], FunctionType):
+        if not is_module(draft.__dict__["model"]):
             draft.__dict__["model"] = draft.__dict__["model"]()
         model: nn.Module = draft.__dict__["model"]
         return model

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from strop.contract.pytree import flatten, to_numpy, unflatten
-from strop.errors import LedgerError
+from strop.errors import LedgerError, StropError
 
 
 def write_examples(path: Path, trees: Sequence[object]) -> None:
@@ -22,6 +22,9 @@ def write_examples(path: Path, trees: Sequence[object]) -> None:
     Args:
         path: the ``.safetensors`` file.
         trees: the examples; leaves may be numpy arrays or torch tensors.
+
+    Raises:
+        StropError: the file cannot be written, for instance because the disk is full; the old content is intact.
     """
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     specs = []
@@ -32,8 +35,12 @@ def write_examples(path: Path, trees: Sequence[object]) -> None:
             arrays[f"{number}/{index}"] = np.ascontiguousarray(to_numpy(leaf)).reshape(np.shape(leaf))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
-    save_file(arrays, temporary, metadata={"trees": json.dumps(specs)})
-    temporary.replace(path)
+    try:
+        save_file(arrays, temporary, metadata={"trees": json.dumps(specs)})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise StropError(f"{path.name} cannot be written ({error}); free some space and continue with --resume.") from error
 
 
 def read_examples(path: Path) -> list[Any]:
@@ -46,7 +53,7 @@ def read_examples(path: Path) -> list[Any]:
         with safe_open(path, framework="numpy") as stream:
             specs = json.loads(stream.metadata()["trees"])
             return [unflatten(spec, [stream.get_tensor(f"{n}/{i}") for i in range(_count(spec))]) for n, spec in enumerate(specs)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise LedgerError(f"{path} does not hold readable examples ({error}). Remove the run and start it again.") from error
 
 

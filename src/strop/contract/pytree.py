@@ -1,4 +1,4 @@
-"""Trees of arrays as plain data: flatten, describe in JSON, rebuild. Knows torch tensors without importing torch.
+"""Trees of arrays as plain data: flatten, describe in JSON, rebuild. Knows torch tensors and modules without importing torch.
 
 A *leaf* is a numpy array or a torch tensor. Numbers, strings, booleans and ``None`` are constants and become part of
 the description. Dataclasses, named tuples and mapping-like model outputs come back as :class:`Record`, because the
@@ -37,6 +37,11 @@ class Record(dict[str, Any]):
 def is_leaf(value: object) -> bool:
     """Tell whether ``value`` is an array: a numpy array, a numpy scalar or a torch tensor."""
     return isinstance(value, np.ndarray | np.generic) or _is_tensor(value)
+
+
+def is_module(value: object) -> bool:
+    """Tell whether ``value`` is a ``torch.nn.Module``, and not a class or function that builds one."""
+    return any(c.__module__ == "torch.nn.modules.module" and c.__name__ == "Module" for c in type(value).__mro__)
 
 
 def flatten(tree: object) -> tuple[list[Any], Spec]:
@@ -110,7 +115,10 @@ def _describe(tree: object, leaves: list[Any], where: str) -> Spec:
         return _branch("record", items, leaves, where)
     if isinstance(tree, Mapping):
         kind = "dict" if type(tree) is dict else "record"
-        return _branch(kind, {str(k): v for k, v in tree.items()}, leaves, where)
+        items = {str(k): v for k, v in tree.items()}
+        if len(items) < len(tree):
+            raise WorkloadError(f"{where} has different keys that read the same among {list(items)}; name each by another text.")
+        return _branch(kind, items, leaves, where)
     if isinstance(tree, tuple) and hasattr(tree, "_asdict"):
         return _branch("record", tree._asdict(), leaves, where)
     if isinstance(tree, tuple | list):

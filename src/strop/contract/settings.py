@@ -59,8 +59,14 @@ def decode(cls: type[T], values: Mapping[str, Any]) -> T:
     for key in values:
         if key not in fields:
             raise RecipeError(f"{name} has no setting {key!r}.{did_you_mean(key, fields)}")
+    read = {}
+    for key, value in values.items():
+        try:
+            read[key] = _read(hints[key], value)
+        except (ValueError, TypeError) as error:
+            raise RecipeError(f"{name}: {key}: {error}") from error
     try:
-        return cls(**{key: _read(hints[key], value) for key, value in values.items()})
+        return cls(**read)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{name}: {error}") from error
 
@@ -86,15 +92,17 @@ def _read(hint: Any, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError(f"a list was expected, got {value!r}")
         kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(kinds) != len(value):
+            raise ValueError(f"a list of {len(kinds)} was expected, got {value!r}")
         return tuple(_read(kind, item) for kind, item in zip(kinds, value, strict=True))
     if origin is not None and issubclass(origin, Mapping):
-        return {key: _read(args[1], item) for key, item in dict(value).items()}
+        if not isinstance(value, Mapping):
+            raise ValueError(f"a mapping was expected, got {value!r}")
+        return {key: _read(args[1], item) for key, item in value.items()}
     if hint is bool:
         return _read_bool(value)
     if hint in (int, float):
-        if isinstance(value, bool):
-            raise ValueError(f"a number was expected, got {value!r}")
-        return hint(value)
+        return _read_number(hint, value)
     if hint is str and not isinstance(value, str):
         raise ValueError(f"text was expected, got {value!r}")
     return value
@@ -110,6 +118,19 @@ def _read_union(args: tuple[Any, ...], value: Any) -> Any:
         except (ValueError, TypeError) as error:
             problems.append(str(error))
     raise ValueError("; ".join(problems))
+
+
+def _read_number(kind: type[int] | type[float], value: Any) -> float:
+    what = "whole number" if kind is int else "number"
+    if isinstance(value, bool):
+        raise ValueError(f"a {what} was expected, got {value!r}")
+    try:
+        number = kind(value)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"a {what} was expected, got {value!r}") from None
+    if number != (value if isinstance(value, float) else number):  # cut off, or NaN, which differs from itself
+        raise ValueError(f"a {what} was expected, got {value!r}")
+    return number
 
 
 def _read_bool(value: Any) -> bool:

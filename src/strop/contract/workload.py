@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from strop.contract.pytree import is_module
 from strop.contract.quality import Quality, agreement
 from strop.contract.ties import Trait
 from strop.errors import WorkloadError
@@ -67,10 +68,17 @@ class InferenceWorkload:
     traits = frozenset({Trait.INFERENCE})
 
     def __post_init__(self) -> None:
-        if not callable(self.model):
-            raise WorkloadError(f"model must be a function that builds the model; got a {type(self.model).__name__}.")
+        if is_module(self.model) or not callable(self.model):
+            raise WorkloadError(
+                f"model must be a function that builds the model; got a {type(self.model).__name__}. Give model=lambda: …"
+            )
         if not isinstance(self.inputs, Mapping):
             raise WorkloadError("inputs must name operating points: {'batch 1': [example, ...]}.")
+        for point, examples in self.inputs.items():
+            if not hasattr(examples, "__len__"):
+                raise WorkloadError(f"inputs of point {point!r} is a {type(examples).__name__}; give a list of example inputs.")
+        if "all" in self.inputs and len(self.inputs) > 1:
+            raise WorkloadError("an operating point among several cannot be named 'all', which stands for all points together.")
         if not self.inputs or any(len(examples) == 0 for examples in self.inputs.values()):
             raise WorkloadError("inputs must hold at least one operating point, each with at least one example input.")
         if self.quality.unjudged:

@@ -1,0 +1,94 @@
+"""What the user brings holds together, or the message says what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from strop.contract.quality import Quality, accuracy, agreement, corpus_metric, per_example, unjudged
+from strop.contract.ties import Trait
+from strop.contract.workload import InferenceWorkload, Split
+from strop.errors import WorkloadError
+
+X = [torch.ones(1, 2) for _ in range(3)]
+FULL = Split(inputs=X, labels=[0, 1, 0])
+
+
+def make(**changed: Any) -> InferenceWorkload:
+    parts: dict[str, Any] = {
+        "model": nn.Identity,
+        "inputs": {"batch 1": X},
+        "quality": accuracy(),
+        "screening": FULL,
+        "confirming": FULL,
+    }
+    return InferenceWorkload(**{**parts, **changed})
+
+
+def test_a_workload_that_holds_together_is_taken() -> None:
+    workload = make()
+    assert workload.traits == {Trait.INFERENCE}
+    assert workload.splits == {"screening": FULL, "confirming": FULL}
+
+
+@pytest.mark.parametrize("what", ["labels", "sources"])
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_a_split_gives_one_of_each_per_input(what: str, count: int) -> None:
+    with pytest.raises(WorkloadError, match=f"3 inputs but {count} {what}; give one per input"):
+        Split(inputs=X, **{what: ["a"] * count})
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"model": nn.Identity()}, r"got a Identity\. Give model=lambda: …"),
+        ({"model": "resnet"}, "model must be a function that builds the model; got a str"),
+        ({"inputs": X}, "inputs must name operating points"),
+        ({"inputs": {}}, "at least one operating point"),
+        ({"inputs": {"a": X, "b": []}}, "each with at least one example input"),
+        ({"inputs": {"a": (x for x in X)}}, "point 'a' is a generator; give a list"),
+        ({"inputs": {"all": X, "b": X}}, "'all'.*stands for all points together"),
+        ({"quality": Quality(name="empty")}, "neither a score nor a metric"),
+        ({"screening": Split(inputs=[])}, "the screening split is empty"),
+        ({"confirming": Split(inputs=())}, r"the confirming split is empty.*strop\.unjudged"),
+        ({"screening": Split(inputs=X)}, "'accuracy' needs labels, and the screening split has none"),
+        ({"confirming": Split(inputs=X)}, "needs labels, and the confirming split has none"),
+        ({"quality": corpus_metric(lambda a, b: 0.0, name="F1"), "confirming": Split(inputs=X)}, "'F1' needs labels"),
+        ({"quality": per_example(lambda a, b: 0.0, name="loss"), "screening": Split(inputs=X)}, "'loss' needs labels"),
+    ],
+)
+def test_what_does_not_hold_together_is_said(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(WorkloadError, match=words):
+        make(**changed)
+
+
+def test_agreement_with_the_original_needs_no_labels_but_needs_inputs() -> None:
+    unlabelled = Split(inputs=X)
+    assert make(quality=agreement(), screening=unlabelled, confirming=unlabelled).quality.against_original
+    with pytest.raises(WorkloadError, match="the screening split is empty"):
+        InferenceWorkload(model=nn.Identity, inputs={"batch 1": X})
+
+
+def test_speed_alone_needs_no_evaluation_data() -> None:
+    workload = InferenceWorkload(model=nn.Identity, inputs={"batch 1": X}, quality=unjudged("random weights"))
+    assert workload.splits == {}
+    assert workload.quality.unjudged == "random weights"
+
+
+def test_splits_that_hold_data_are_named_in_the_order_of_use() -> None:
+    workload = make(calibration=Split(inputs=X[:1]), training=Split(inputs=X[:2]))
+    assert list(workload.splits) == ["calibration", "screening", "confirming", "training"]
+    assert list(make(training=Split(inputs=())).splits) == ["screening", "confirming"]
+
+
+def test_workloads_do_not_share_their_parts() -> None:
+    make().parts["student"] = nn.Identity  # type: ignore[index]
+    assert make().parts == {}
+
+
+def test_one_point_may_have_any_name() -> None:
+    for name in ("all", "", "größe 大"):
+        assert list(make(inputs={name: X}).inputs) == [name]
