@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -155,8 +156,11 @@ def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
     if not graph.exists():
         unfinished = graph.with_name(f".{graph.name}.{os.getpid()}")
         unfinished.mkdir(parents=True, exist_ok=True)
-        engine.convert(draft, unfinished)
-        publish(unfinished, graph)
+        try:
+            engine.convert(draft, unfinished)
+            publish(unfinished, graph)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)  # what a failed conversion left; a good one has moved
     return graph
 
 

@@ -15,6 +15,7 @@ from strop.contract.instruction import Instruction
 from strop.contract.pytree import flatten, to_numpy
 from strop.contract.recipe import Recipe
 from strop.contract.signature import as_call
+from strop.engines.threads import hold_cores
 from strop.measure.host import Host, read_host
 from strop.pipeline import Outcome, Preparation, opening, prepare, rebuild
 
@@ -74,10 +75,13 @@ class LawCase:
             program.close()
 
     def original_answers(self) -> list[list[Any]]:
-        """Return the answers of the untouched model."""
-        draft = self.draft()
-        with torch.inference_mode():
-            return [_arrays(draft.model(*args, **kwargs)) for args, kwargs in map(as_call, draft.examples)]
+        """Return the answers of the untouched model, on as many cores as an opened artefact uses: their number rounds sums."""
+        draft, release = self.draft(), hold_cores(0, pin=False)
+        try:
+            with torch.inference_mode():
+                return [_arrays(draft.model(*args, **kwargs)) for args, kwargs in map(as_call, draft.examples)]
+        finally:
+            release()
 
 
 def _arrays(answer: Any) -> list[Any]:
