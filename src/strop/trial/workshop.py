@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,12 +110,12 @@ class Workshop:
             for entry, child in children.items():
                 problem = _wait(child, start + timeout - time.monotonic(), timeout)
                 spent[entry] = time.monotonic() - start
-                folder = _unfinished(entry)
-                if problem is not None or not (folder / "prepared.json").exists():
-                    reason = problem or f"the process ended with {_how(child.returncode)}{self._last_words(entry)}"
-                    failed[entry] = Preparation(outcome=Outcome.FAILED, reason=reason)
+                told = self._told(entry, child, problem)
+                if told.outcome is Outcome.FAILED:  # kept for nobody: what ran out of memory today may succeed tomorrow
+                    failed[entry] = told
+                    shutil.rmtree(_unfinished(entry), ignore_errors=True)
                 else:
-                    publish(folder, entry)
+                    publish(_unfinished(entry), entry)
         finally:
             for child in children.values():
                 _kill(child)
@@ -129,11 +130,15 @@ class Workshop:
         recipe, start = Recipe(), time.monotonic()
         entry = self._cache / artefact_key(recipe, self._origin)
         if not _complete(entry):
-            folder = _unfinished(entry)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = _begin(entry)
             draft = self._materials.draft(workload, model, self._seed)
-            preparation = prepare(draft, recipe, self._host, folder / "artefact")
+            try:
+                preparation = prepare(draft, recipe, self._host, folder / "artefact")
+            except Exception as error:  # the model's own code and the back ends may raise anything
+                shutil.rmtree(folder, ignore_errors=True)
+                raise PrepareError(f"the original model cannot be prepared: {type(error).__name__}: {error}") from error
             if preparation.outcome is not Outcome.PREPARED:
+                shutil.rmtree(folder, ignore_errors=True)
                 raise PrepareError(f"the original model cannot be prepared: {preparation.reason}")
             write_json(folder / "prepared.json", preparation.to_json())
             publish(folder, entry)
@@ -157,8 +162,7 @@ class Workshop:
         )
 
     def _start(self, recipe: Recipe, entry: Path) -> subprocess.Popen[bytes]:
-        folder = _unfinished(entry)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _begin(entry)
         write_json(folder / "task.json", self._task(recipe, folder).to_json())
         limit = self._host.memory_bytes
         with self._log(entry).open("wb") as log:
@@ -200,6 +204,13 @@ class Workshop:
         )
         return opening(draft, recipe) if any(Moment.ENGINE in i.moments() for i in recipe) else EngineOptions()
 
+    def _told(self, entry: Path, child: subprocess.Popen[bytes], problem: str | None) -> Preparation:
+        written = _unfinished(entry) / "prepared.json"
+        if problem is None and written.exists():
+            return Preparation.from_json(read_json(written))
+        reason = problem or f"the process ended with {_how(child.returncode)}{self._last_words(entry)}"
+        return Preparation(outcome=Outcome.FAILED, reason=reason)
+
     def _log(self, entry: Path) -> Path:
         return self._logs / f"prepare-{entry.name}.log"
 
@@ -210,6 +221,14 @@ class Workshop:
 
 def _unfinished(entry: Path) -> Path:
     return entry.with_name(f".{entry.name}.{os.getpid()}")
+
+
+def _begin(entry: Path) -> Path:
+    """Return an empty folder to prepare in; process numbers come again, so one may have been left by another life."""
+    folder = _unfinished(entry)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _complete(entry: Path) -> bool:
@@ -223,16 +242,19 @@ def _limit_memory(limit: Bytes) -> None:
 
 
 def _wait(child: subprocess.Popen[bytes], left: Seconds, timeout: Seconds) -> str | None:
-    try:
-        child.wait(timeout=max(0.0, left))
-    except subprocess.TimeoutExpired:
-        _kill(child)
-        return f"preparing took more than {timeout:.0f} s and was stopped"
-    return None
+    """Wait for a child and end what it started; return the problem, if it took too long."""
+    limit = time.monotonic() + left
+    while running := os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= limit:
+            break
+        time.sleep(0.01)
+    _kill(child)
+    return f"preparing took more than {timeout:.0f} s and was stopped" if running else None
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
+    """End the whole group, whether or not its leader lives; unreaped, it keeps its number from going to a stranger."""
+    if child.returncode is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
