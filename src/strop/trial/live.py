@@ -6,6 +6,7 @@ bytes exist in memory only; that is what makes serialising by value acceptable h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import socket
@@ -44,12 +45,21 @@ class LiveObject:
         self._socket = socket.socket(socket.AF_UNIX)
 
     def __enter__(self) -> Self:
-        self._socket.bind(self.address)
+        try:
+            self._socket.bind(self.address)
+        except OSError as error:
+            self._socket.close()
+            self._folder.cleanup()
+            where = tempfile.gettempdir()
+            raise WorkloadError(
+                f"the temporary folder {where} cannot hold a private pipe ({error}). Set TMPDIR to a shorter path."
+            ) from error
         self._socket.listen()
         threading.Thread(target=self._serve, name="strop-live", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # closing alone would leave the thread, and the object with it, waiting
         self._socket.close()
         self._folder.cleanup()
 
@@ -59,7 +69,7 @@ class LiveObject:
                 connection, _ = self._socket.accept()
             except OSError:  # closed by __exit__
                 return
-            with connection:
+            with connection, contextlib.suppress(OSError):  # a receiver that was killed must not end the service for the others
                 connection.sendall(struct.pack("!Q", len(self._payload)) + self._payload)
 
 
