@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from strop.contract.draft import Draft, Facts
 from strop.contract.examples import digest, read_examples, write_examples
 from strop.contract.pytree import flatten, map_leaves
-from strop.contract.signature import Signature, as_call, infer_inputs, infer_signature
+from strop.contract.signature import Signature, TensorSpec, as_call, infer_inputs, infer_signature
 from strop.contract.workload import Workload
 from strop.errors import WorkloadError
 from strop.ledger.files import read_json, write_json
@@ -28,14 +29,14 @@ class Materials:
 
         points/0.safetensors …    example inputs per operating point
         splits/<name>.safetensors evaluation, calibration and training inputs
-        materials.json            point names, signature, facts, digests
+        materials.json            point names, signature, facts, one digest over all data and the model's weights
     """
 
     folder: Path
 
     @property
     def index(self) -> dict[str, Any]:
-        """Point names, signature, facts and digests."""
+        """Point names, signature, facts, and under ``data`` one digest over all data and the original model's weights."""
         value: dict[str, Any] = read_json(self.folder / "materials.json")
         return value
 
@@ -99,10 +100,7 @@ def materialise(workload: Workload, model: torch.nn.Module, folder: Path) -> Mat
     _refuse_overlap(workload)
     probes = _probes(workload)
     probed = infer_signature([example for _, example in probes], [_answer(model, example, point) for point, example in probes])
-    everything = [e for inputs in workload.inputs.values() for e in inputs] + [
-        e for s in workload.splits.values() for e in s.inputs
-    ]
-    signature = replace(probed, inputs=infer_inputs(everything))
+    signature = replace(probed, inputs=_fitting(workload))
     for number, inputs in enumerate(workload.inputs.values()):
         write_examples(folder / "points" / f"{number}.safetensors", list(inputs))
     for name, split in workload.splits.items():
@@ -114,7 +112,7 @@ def materialise(workload: Workload, model: torch.nn.Module, folder: Path) -> Mat
             "points": list(workload.inputs),
             "signature": signature.to_json(),
             "facts": asdict(facts),
-            "data": data_digest(workload),
+            "data": digest([data_digest(workload), _weights_digest(model)]),
         },
     )
     return Materials(folder)
@@ -140,6 +138,35 @@ def data_digest(workload: Workload) -> str:
     """Return one digest over all inputs of all points and splits."""
     inputs: Mapping[str, Sequence[Any]] = {**workload.inputs, **{f"split {n}": s.inputs for n, s in workload.splits.items()}}
     return digest({name: "".join(digest(_tree(e)) for e in examples) for name, examples in inputs.items()})
+
+
+def _weights_digest(model: torch.nn.Module) -> str:
+    """Weights may be read from files that the workload's code names, which no digest of that code covers."""
+    state = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_quantized:
+            state.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+            state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _fitting(workload: Workload) -> tuple[TensorSpec, ...]:
+    """Read the signature's inputs off all data; what does not fit is told with its place."""
+    groups = {repr(point): inputs for point, inputs in workload.inputs.items()}
+    groups |= {f"the {name} split": split.inputs for name, split in workload.splits.items()}
+    try:
+        return infer_inputs([example for inputs in groups.values() for example in inputs])
+    except WorkloadError:
+        first = next(iter(groups.values()))[0]
+        for where, inputs in groups.items():
+            for number, example in enumerate(inputs):
+                try:
+                    infer_inputs([first, example])
+                except WorkloadError as error:
+                    raise WorkloadError(
+                        f"input {number} of {where} does not fit the first example input: {error} Give inputs of one kind."
+                    ) from error
+        raise
 
 
 def _probes(workload: Workload) -> list[tuple[str, Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,12 @@ from typing import Any
 
 from strop.contract.workload import InferenceWorkload, Workload
 from strop.errors import WorkloadError, did_you_mean
+from strop.ledger.files import sha256
 from strop.trial.live import fetch
+
+HUB_OPTIONS = ("task", "data", "text", "label")
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,23 +62,44 @@ class Reference:
         return _load_file(self.value)
 
     def digest(self) -> str:
-        """Return a digest of what the workload is made of: the file and its local imports, or the live object.
+        """Return a digest of what the workload is made of: the file and its local imports, or the model folder's files.
+
+        A live object is known by the address of its pipe, so nothing made from it is found again by another run.
 
         Call it after :meth:`load`, when the local imports are known.
         """
         if self.kind != "file":
-            return hashlib.sha256(f"{self.kind}:{self.value}:{sorted(self.options.items())}".encode()).hexdigest()
+            state = hashlib.sha256(f"{self.kind}:{self.value}:{sorted(self.options.items())}".encode())
+            for part in sorted(Path(self.value).iterdir()) if self.kind == "hf" and Path(self.value).is_dir() else ():
+                if part.is_file():
+                    state.update(part.name.encode() + b"\0" + sha256(part).encode())
+            return state.hexdigest()
         state = hashlib.sha256()
         path = Path(self.value.partition(".py:")[0].removesuffix(".py") + ".py").resolve()
         for source in [path, *_local_imports(path)]:
-            state.update(source.name.encode() + b"\0" + source.read_bytes())
+            state.update(os.path.relpath(source, path.parent).encode() + b"\0" + source.read_bytes())
         return state.hexdigest()
 
 
 def parse_reference(argument: str, /, **options: str) -> Reference:
-    """Read a workload argument: ``workload.py``, ``workload.py:function`` or ``hf:FOLDER-OR-ID``."""
+    """Read a workload argument: ``workload.py``, ``workload.py:function`` or ``hf:FOLDER-OR-ID``.
+
+    Paths are made absolute, so that the reference can be replayed from another folder.
+
+    Raises:
+        WorkloadError: an option that this kind of workload does not have.
+    """
+    given = {name: value for name, value in options.items() if value}
     if argument.startswith("hf:"):
-        return Reference(kind="hf", value=argument[3:], options={k: v for k, v in options.items() if v})
+        for name in given:
+            if name not in HUB_OPTIONS:
+                raise WorkloadError(f"hf: workloads have no option {name!r}.{did_you_mean(name, HUB_OPTIONS)}")
+        if "data" in given:
+            given["data"] = str(Path(given["data"]).resolve())
+        folder = Path(argument[3:])
+        return Reference(kind="hf", value=str(folder.resolve()) if folder.is_dir() else argument[3:], options=given)
+    if given:
+        raise WorkloadError(f"{', '.join(sorted(given))} can be given for hf: workloads only; {argument} is a file.")
     path, _, function = argument.partition(".py:")
     resolved = str(Path(path + ".py" if function else argument).resolve())
     return Reference(kind="file", value=f"{resolved}:{function}" if function else resolved)
@@ -81,15 +109,16 @@ def _load_file(value: str) -> Workload:
     path, _, function = value.partition(".py:")
     file = Path(path + ".py" if function else value)
     if not file.exists():
-        near = did_you_mean(file.name, [p.name for p in file.parent.glob("*.py")]) if file.parent.is_dir() else ""
-        raise WorkloadError(f"there is no workload file {file}.{near}")
+        names = [p.name for p in file.parent.glob("*.py")]
+        raise WorkloadError(f"there is no workload file {file}.{did_you_mean(file.name, names) if names else ''}")
     if file.suffix != ".py":
         raise WorkloadError(f"{file} is not a Python file; a workload is a .py file that holds a strop.InferenceWorkload.")
     return _find_workload(_import(file), file, function)
 
 
 def _import(file: Path) -> ModuleType:
-    name = f"strop_workload_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    # Named by path and content: after an edit in the same session, this process must see what its children will see.
+    name = f"strop_workload_{hashlib.sha256(str(file).encode() + file.read_bytes()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -101,7 +130,7 @@ def _import(file: Path) -> ModuleType:
         sys.path.insert(0, str(file.parent))  # so that a workload may import its neighbours
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise WorkloadError(f"{file} failed while being imported: {type(error).__name__}: {error}") from error
     return module
@@ -132,7 +161,7 @@ def _call(value: Any, file: Path, name: str) -> Workload:
             value = value()
         except WorkloadError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise WorkloadError(f"{name}() in {file} failed: {type(error).__name__}: {error}") from error
     if not isinstance(value, InferenceWorkload):
         raise WorkloadError(f"{name} in {file} gave a {type(value).__name__}; a strop.InferenceWorkload was expected.")
@@ -140,8 +169,8 @@ def _call(value: Any, file: Path, name: str) -> Workload:
 
 
 def _local_imports(file: Path) -> list[Path]:
-    """Source files below the workload's folder, or its parent, that are imported now."""
-    roots = (file.parent, file.parent.parent)
+    """Source files imported now that lie below the workload's folder, or directly in its parent; no installed packages."""
     files = [str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())]
     found = {Path(name).resolve() for name in files if name.endswith(".py")}
-    return sorted(p for p in found if p != file and p.parent in roots and "site-packages" not in p.parts)
+    near = (p for p in found if p != file and (file.parent in p.parents or p.parent == file.parent.parent))
+    return sorted(p for p in near if not INSTALLED & set(p.parts) and STANDARD_LIBRARY not in p.parents)
