@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy as np
 from strop import engines
 from strop.contract.draft import EngineOptions
 from strop.contract.engine import Engine, Program, Source
-from strop.contract.examples import read_examples, write_examples
+from strop.contract.examples import digest, read_examples, write_examples
 from strop.contract.pytree import flatten, map_leaves, to_numpy
 from strop.contract.signature import Call, Signature, as_call
 
@@ -33,11 +32,9 @@ class ProgramTarget:
         self._program(*args, **kwargs)
 
     def digest(self, point: str, index: int) -> str:
-        """Return a digest of one answer's exact bytes."""
-        state = hashlib.sha256()
-        for leaf in self._leaves(point, index):
-            state.update(np.ascontiguousarray(leaf).tobytes())
-        return state.hexdigest()
+        """Return a digest of one answer's exact bytes, dtypes, shapes and structure."""
+        args, kwargs = self._inputs[point][index]
+        return digest(self._program(*args, **kwargs))
 
     def shapes(self, point: str, index: int) -> list[list[int]]:
         """Return the shapes of one answer's arrays."""
