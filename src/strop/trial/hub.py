@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from strop.contract.examples import digest
 from strop.contract.quality import accuracy
 from strop.contract.workload import InferenceWorkload, Split
 from strop.errors import MissingExtraError, WorkloadError, did_you_mean
@@ -51,22 +52,29 @@ def hub_workload(model: str, *, task: str = "", data: str = "", text: str = "tex
             f"{model} is neither a model folder nor an id that can be reached: {str(error).splitlines()[0]}"
         ) from error
     names = {name: int(number) for number, name in config.id2label.items()}
-    texts, labels = [row[0] for row in rows], [_class(row[1], names) for row in rows]
 
     def encode(part: Sequence[str]) -> dict[str, Any]:
         return dict(tokenizer(list(part), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt"))
 
+    found: dict[str, tuple[str, dict[str, Any], int]] = {}
+    for words, value in rows:  # texts that the tokenizer cannot tell apart are one example, and go into one part
+        example = encode([words])
+        found.setdefault(digest(example), (words, example, _class(value, names)))
+    if len(found) < 2 * BATCH:
+        many = f"{len(found)} labelled texts that differ for the tokenizer"
+        raise WorkloadError(f"{data} holds {many}; at least {2 * BATCH} are needed to judge anything.")
+    texts, examples, labels = zip(*found.values(), strict=True)
     splits, start = {}, 0
     for name, share in SHARES:
-        stop = len(rows) if name == "confirming" else start + round(share * len(rows))
-        splits[name] = Split(inputs=[encode([t]) for t in texts[start:stop]], labels=labels[start:stop])
+        stop = len(found) if name == "confirming" else start + round(share * len(found))
+        splits[name] = Split(inputs=list(examples[start:stop]), labels=list(labels[start:stop]))
         start = stop
     sample = texts[:POINT_ROWS]
     batches = [sample[i : i + BATCH] for i in range(0, len(sample) - BATCH + 1, BATCH)] or [sample]
     return InferenceWorkload(
         name=Path(model).name,
         model=lambda: _load(model),
-        inputs={"batch 1": [encode([t]) for t in sample[:64]], f"batch {len(batches[0])}": [encode(batch) for batch in batches]},
+        inputs={"batch 1": list(examples[:64]), f"batch {len(batches[0])}": [encode(batch) for batch in batches]},
         quality=accuracy(),
         calibration=splits["calibration"],
         screening=splits["screening"],
@@ -86,19 +94,17 @@ def _read(path: Path, text: str, label: str) -> list[tuple[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             for column in (text, label):
-                if column not in (reader.fieldnames or ()):
-                    raise WorkloadError(f"{path} has no column {column!r}.{did_you_mean(column, reader.fieldnames or ())}")
-            rows = {
-                row[text].strip().casefold(): (row[text].strip(), row[label].strip())
-                for row in reader
-                if row[text] and row[label]
-            }
-    except (OSError, UnicodeDecodeError) as error:
+                names = reader.fieldnames or ()
+                if column not in names:
+                    hint = did_you_mean(column, names) if names else " It is empty."
+                    raise WorkloadError(f"{path} has no column {column!r}.{hint}")
+            rows: dict[str, tuple[str, str]] = {}
+            for row in reader:
+                words, value = (row[text] or "").strip(), (row[label] or "").strip()
+                if words and value:
+                    rows.setdefault(words.casefold(), (words, value))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WorkloadError(f"the data file {path} cannot be read: {error}.") from error
-    if len(rows) < 2 * BATCH:
-        raise WorkloadError(
-            f"{path} holds {len(rows)} distinct labelled texts; at least {2 * BATCH} are needed to judge anything."
-        )
     return [rows[key] for key in sorted(rows, key=lambda key: hashlib.sha256(key.encode()).digest())]
 
 
