@@ -36,6 +36,13 @@ class Commands(click.Group):
             ctx.fail(f"there is no command {args[0]!r}.{did_you_mean(args[0], names)}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. A workload's own ``sys.exit(0)`` is an error: its code must not pass for one of ours."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            raise StropError(f"the workload, or a library it uses, ended the process with {error.code!r}") from error
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="strop")
@@ -60,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StropError as error:
         click.echo(f"strop: {error}", err=True)
         return USAGE if isinstance(error, UsageError) else FAILED
+    except OSError as error:  # a full disk or a folder that cannot be read, where no better words were found
+        click.echo(f"strop: {error}", err=True)
+        return FAILED
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

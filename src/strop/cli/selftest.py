@@ -9,7 +9,13 @@ from strop.cli._shared import as_json, observer, print_json
 
 @click.command()
 @click.option("--trials", default=200, show_default=True, help="Trials with two equal arms.")
-@click.option("--seconds", default=300.0, show_default=True, help="Stop after this long; fewer trials are then reported.")
+@click.option(
+    "--seconds",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop after this long; fewer trials are then reported.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of coins and processes.")
 @as_json
 def command(trials: int, seconds: float, seed: int, as_json: bool) -> int:
