@@ -1,0 +1,128 @@
+"""The report is filled from the ledger alone: whatever the moment a run stopped, there is a report of what it knows."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from strop.api.assemble import Record, assemble
+from strop.errors import LedgerError
+from strop.ledger.files import read_json, write_json
+from strop.measure.quality import QualityResult
+from strop.measure.ratios import log_ratios
+from strop.measure.result import Comparison
+from strop.report.html import render_html
+from strop.report.text import render_summary
+
+if TYPE_CHECKING:
+    from tests.conftest import WholeRun
+
+
+def cut(run: Path, place: Path, steps: int) -> Path:
+    """A copy of a run that stopped after so many steps."""
+    folder = shutil.copytree(run, place / f"cut-{steps}")
+    for path in sorted((folder / "steps").iterdir())[steps:]:
+        path.unlink()
+    return folder
+
+
+@pytest.fixture
+def record(whole_run: WholeRun) -> Record:
+    """The whole run, read."""
+    return Record.read(whole_run.folder)
+
+
+def test_the_ledger_alone_gives_the_report_that_was_written(whole_run: WholeRun) -> None:
+    written = read_json(whole_run.folder / "report.json")
+    again = assemble(whole_run.folder, written["budget"]["spent"])
+    assert again.to_json() == written
+
+
+def test_a_run_cut_after_any_step_is_reported_as_interrupted(whole_run: WholeRun, place: Path) -> None:
+    count = len(whole_run.steps)
+    assert count > 8
+    trials: list[int] = []
+    for steps in range(count):
+        folder = cut(whole_run.folder, place, steps)
+        report = assemble(folder, 10.0)
+        assert report.outcome.exit_code == 130, f"after {steps} steps"
+        assert report.outcome.kept == ()
+        assert "interrupted" in render_summary(report)
+        assert "</html>" in render_html(report)
+        trials.append(len(report.trials))
+        shutil.rmtree(folder)
+    assert trials == sorted(trials)
+    assert trials[0] == 0
+    assert trials[-1] >= 4
+
+
+@pytest.mark.parametrize("missing", ["host.json", "env.json", "materials"])
+def test_a_run_that_stopped_before_the_machine_was_read_is_reported(missing: str, whole_run: WholeRun, place: Path) -> None:
+    folder = cut(whole_run.folder, place, 0)
+    (shutil.rmtree if (folder / missing).is_dir() else Path.unlink)(folder / missing)
+    assert "</html>" in render_html(assemble(folder, 1.0))
+
+
+def test_a_damaged_step_is_named_instead_of_reported(whole_run: WholeRun, place: Path) -> None:
+    folder = cut(whole_run.folder, place, 5)
+    path = sorted((folder / "steps").iterdir())[2]
+    path.write_text("{")
+    with pytest.raises(LedgerError, match=path.name):
+        assemble(folder, 1.0)
+
+
+def test_the_confirmed_row_is_the_one_of_the_result(record: Record) -> None:
+    end = record.result("end")
+    assert record.confirmed == record.result(f"confirm/{end['result']}")
+    assert record.result("no such step") is None
+    assert record.under("no such step") == []
+
+
+def test_numbers_are_those_of_the_confirmation(whole_run: WholeRun, record: Record) -> None:
+    report = assemble(whole_run.folder, 60.0)
+    confirmed: Any = record.confirmed
+    gate = {c.point: c for c in report.gate.comparisons}  # type: ignore[union-attr]
+    recorded = confirmed["confirm"]["comparisons"]
+    assert gate == {point: Comparison.from_json(row) for point, row in recorded.items()}
+    judged = QualityResult.from_json(confirmed["quality"]["result"])
+    (row,) = report.quality
+    assert (row.baseline, row.result, row.examples, row.margin) == (judged.baseline, judged.candidate, judged.n, judged.margin)
+    (samples,) = report.samples
+    assert samples.point == "batch 8"
+    from strop.ledger.ledger import read_pairs
+
+    pairs = read_pairs(whole_run.folder / confirmed["confirm"]["samples"]["file"])
+    assert list(samples.log_ratios) == [-y for y in log_ratios(pairs, "batch 8", "latency")]
+    peaks = sorted(start["candidate"]["peak"] for start in confirmed["starts"])
+    assert report.footprint_after.process_peak == peaks[len(peaks) // 2]
+    assert report.footprint_before.disk == confirmed["disk"]["baseline"]
+
+
+def test_only_the_result_is_called_kept(whole_run: WholeRun, record: Record) -> None:
+    kept = [trial for trial in assemble(whole_run.folder, 60.0).trials if trial.status == "kept"]
+    assert [trial.id for trial in kept] == [record.result("end")["result"]]
+
+
+def test_a_speed_only_run_makes_no_quality_claim(whole_run: WholeRun, place: Path) -> None:
+    folder = shutil.copytree(whole_run.folder, place / "copy")
+    for path in (folder / "steps").iterdir():
+        step = read_json(path)
+        if step["key"] == "workload":
+            step["result"]["unjudged"] = "random weights"
+        if step["key"].startswith("confirm/"):
+            step["result"]["quality"] = None
+        write_json(path, step)
+    (row,) = assemble(folder, 1.0).quality
+    assert (row.guard, row.note) == ("not measured", "speed only, no quality claim: random weights")
+
+
+def test_the_self_test_of_the_machine_is_quoted(whole_run: WholeRun, place: Path) -> None:
+    folder = shutil.copytree(whole_run.folder, place / "copy")
+    host = read_json(folder / "host.json")
+    host["selftest"] = {"false_faster": 1, "trials": 200, "false_rate": [0.0, 0.0275]}
+    write_json(folder / "host.json", host)
+    assert "1 of 200 trials misjudged equal arms (rate below 2.8 %)" in assemble(folder, 1.0).self_test
+    assert assemble(whole_run.folder, 1.0).self_test == ""

@@ -1,0 +1,288 @@
+"""``strop.optimize``: what is asked, what is on disk when it ends, and how an interrupt at any moment is survived.
+
+The search itself is replaced by steps of the test's own, so that each moment can be reached without measuring.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import strop
+from strop.api.assemble import assemble
+from strop.api.optimize import _name
+from strop.errors import MeasureError, RecipeError, RunDirectoryError, StropError, UsageError, WorkloadError
+from strop.ledger.files import read_json
+from strop.measure.result import Finding
+from strop.observe import Event
+
+if TYPE_CHECKING:
+    from tests.conftest import WholeRun
+
+Stub = Callable[..., None]
+
+
+@pytest.fixture
+def searching(monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """Replaces the search."""
+
+    def replace(search: Callable[[Any], Any]) -> None:
+        monkeypatch.setattr("strop.api.optimize.search", search)
+
+    return replace
+
+
+class Nothing:
+    """A search that found nothing: whatever else the record wants to know of it is empty."""
+
+    result = None
+
+    def __init__(self, findings: Sequence[Finding] = ()) -> None:
+        self.findings = findings
+
+    def __getattr__(self, name: str) -> Any:
+        return Nothing() if name == "standing" else ()
+
+
+def nothing(session: Any, findings: Sequence[Finding] = ()) -> Any:
+    return Nothing(findings)
+
+
+def live() -> strop.InferenceWorkload:
+    net = torch.nn.Linear(4, 2)
+    rows = [torch.randn(1, 4) for _ in range(12)]
+    return strop.InferenceWorkload(
+        model=lambda: net,
+        inputs={"one": rows[:2]},
+        screening=strop.Split(inputs=rows[2:6]),
+        confirming=strop.Split(inputs=rows[6:]),
+        name="a live 网络",
+    )
+
+
+def test_nothing_paid_is_an_ordinary_answer_with_everything_on_disk(tiny_workload: Path, searching: Stub) -> None:
+    searching(nothing)
+    result = strop.optimize(tiny_workload, out="run", budget="90s")
+    assert result.exit_code == 3
+    assert result.report.outcome.reason == "no recipe was found to be faster and as good"
+    assert (result.bundle, len(result.recipe), result.comparisons) == (None, 0, {})
+    names = {path.name for path in Path("run").iterdir()}
+    assert names >= {"plan.json", "env.json", "host.json", "report.json", "report.html", "digests.json", "steps"}
+    assert not {"bundle", "recipe.yaml"} & names
+    assert [check for check in strop.verify("run") if check.problem] == []
+    assert "deep" in (Path("run") / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_budget_that_is_too_small_is_the_reason_that_is_given(tiny_workload: Path, searching: Stub) -> None:
+    finding = Finding(code="budget-too-small", message="confirming takes about 60 s here", advice="give a budget of 3m or more")
+    searching(lambda session: nothing(session, findings=[finding]))
+    result = strop.optimize(tiny_workload, out="run")
+    assert result.report.outcome.reason == "confirming takes about 60 s here; give a budget of 3m or more"
+    assert finding in result.report.findings
+
+
+def test_what_was_asked_is_written_down_before_anything_runs(tiny_workload: Path, searching: Stub) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def look(session: Any) -> Any:
+        seen.append(read_json(session.ledger.folder / "plan.json"))
+        return nothing(session)
+
+    searching(look)
+    strop.optimize(
+        tiny_workload,
+        aim="throughput",
+        max_drop="2pt",
+        budget=77,
+        only=[29, "engine"],
+        strict=True,
+        exact=True,
+        seed=5,
+        out="run",
+    )
+    (plan,) = seen
+    request = plan["request"]
+    assert (request["aim"], request["budget"], request["only"], request["seed"]) == ("throughput", 77.0, [29, 47], 5)
+    assert (request["alpha"], request["exact"], request["max_drop"]) == (0.01, True, {"value": 0.02, "relative": False})
+    assert (plan["command"], plan["name"], plan["reference"]["kind"]) == ("optimize", tiny_workload.stem, "file")
+
+
+@pytest.mark.parametrize(
+    ("workload", "name"),
+    [
+        ("model/workload.py", "model"),
+        ("workload.py", "workload"),
+        ("a b/resnet.py", "resnet"),
+        ("resnet.py:small", "resnet"),
+        (Path("resnet.py"), "resnet"),
+        ("hf:owner/model", "model"),
+        ("hf:folder/", "folder"),
+    ],
+)
+def test_a_run_is_named_after_its_workload(workload: str | Path, name: str) -> None:
+    assert _name(workload) == name
+
+
+def test_a_live_object_is_run_but_cannot_be_repeated(searching: Stub) -> None:
+    searching(nothing)
+    result = strop.optimize(live())
+    assert result.folder == Path("runs") / "a live 网络"
+    assert read_json(result.folder / "plan.json")["reference"] is None
+    assert [command.line.split()[1] for command in result.report.commands] == ["verify"]
+
+
+MOMENTS = ["before the workload", "before the first step", "after a step", "inside a step", "while the end is written"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupt_at_any_moment_is_reported_and_resumed_without_repeating(
+    moment: str, tiny_workload: Path, searching: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    pending = [True]
+
+    def interrupt(at: str) -> None:
+        if at == moment and pending:
+            pending.clear()
+            raise KeyboardInterrupt
+
+    def step(name: str) -> str:
+        interrupt("inside a step" if name == "two" else "")
+        done.append(name)
+        return name
+
+    def search(session: Any) -> Any:
+        interrupt("before the first step")
+        session.ledger.step("one", lambda: step("one"))
+        interrupt("after a step")
+        session.ledger.step("two", lambda: step("two"))
+        return nothing(session)
+
+    import strop.api.optimize as module
+
+    materials, end = __import__("strop.api.run", fromlist=["_materials"])._materials, module._end
+
+    def read(*arguments: Any) -> Any:
+        interrupt("before the workload")
+        return materials(*arguments)
+
+    def finish(*arguments: Any) -> Any:
+        interrupt("while the end is written")
+        return end(*arguments)
+
+    monkeypatch.setattr("strop.api.run._materials", read)
+    monkeypatch.setattr("strop.api.optimize._end", finish)
+    searching(search)
+    first = strop.optimize(tiny_workload, out="run")
+    assert first.exit_code == 130
+    assert first.report.outcome.reason == "interrupted"
+    assert (Path("run") / "report.html").exists()
+    steps = {path.name: path.read_bytes() for path in Path("run", "steps").glob("*")}
+    assert not Path("run", "digests.json").exists(), "an unfinished run is not sealed"
+
+    second = strop.optimize(tiny_workload, out="run", resume=True)
+    assert second.exit_code == 3
+    assert done == ["one", "two"], "what was finished is not done again"
+    after = {path.name: path.read_bytes() for path in Path("run", "steps").glob("*")}
+    assert {name: after[name] for name in steps} == steps
+    assert [check for check in strop.verify("run") if check.problem] == []
+
+
+def test_an_interrupt_is_told_to_whoever_watches(tiny_workload: Path, searching: Stub) -> None:
+    def interrupt(session: Any) -> Any:
+        raise KeyboardInterrupt
+
+    searching(interrupt)
+    events: list[Event] = []
+    strop.optimize(tiny_workload, out="run", observer=events.append)
+    names = [event.name for event in events]
+    assert names[0] == "run.started"
+    assert names[-2:] == ["run.interrupted", "run.finished"]
+    assert events[-1].data["exit_code"] == 130
+    assert "--resume" in events[-2].text
+
+
+def test_an_error_leaves_the_finished_steps_and_the_lock_is_free(tiny_workload: Path, searching: Stub) -> None:
+    def fail(session: Any) -> Any:
+        session.ledger.step("one", lambda: 1)
+        raise MeasureError("planted")
+
+    searching(fail)
+    with pytest.raises(MeasureError, match="planted"):
+        strop.optimize(tiny_workload, out="run")
+    assert [path.name for path in sorted(Path("run", "steps").iterdir())] == ["0000-workload.json", "0001-one.json"]
+    searching(nothing)
+    assert strop.optimize(tiny_workload, out="run", resume=True).exit_code == 3
+
+
+@pytest.mark.parametrize("write", range(2, 7))
+def test_a_disk_that_fills_up_at_any_write_loses_nothing_that_was_recorded(
+    write: int, tiny_workload: Path, searching: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, count = os.fsync, [0]
+
+    def sometimes(descriptor: int) -> None:
+        count[0] += 1
+        if count[0] >= write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    searching(lambda session: (session.ledger.step("one", lambda: 1), nothing(session))[1])
+    monkeypatch.setattr("strop.ledger.files.os.fsync", sometimes)
+    with pytest.raises(StropError, match="no space left to write"):
+        strop.optimize(tiny_workload, out="run")
+    kept = {path: path.read_bytes() for path in Path("run").rglob("*.json")}
+    assert [path for path in Path("run").rglob("*partial*") if path.is_file()] == []
+
+    monkeypatch.setattr("strop.ledger.files.os.fsync", fsync)
+    resumed = strop.optimize(tiny_workload, out="run", resume=Path("run", "plan.json").exists())
+    assert resumed.exit_code == 3
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"aim": "latency "}, UsageError, "Did you mean 'latency'"),
+        ({"aim": "memory"}, UsageError, "cannot be asked of an inference workload"),
+        ({"budget": "4 minutes"}, UsageError, "a duration was expected"),
+        ({"max_drop": "1 percent"}, UsageError, "a quality budget was expected"),
+        ({"only": ["model_serving_framwork"]}, RecipeError, "Did you mean 'model_serving_framework'"),
+        ({"only": [99]}, RecipeError, "there is no instruction 99"),
+        ({"resume": True}, RunDirectoryError, "does not hold a run to resume"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_written(
+    settings: dict[str, Any], error: type[Exception], message: str, tiny_workload: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        strop.optimize(tiny_workload, out="run", **settings)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("value", [42, None, torch.nn.Linear(1, 1)], ids=["a number", "nothing", "a bare model"])
+def test_what_is_no_workload_is_refused(value: Any) -> None:
+    with pytest.raises(WorkloadError, match=r"a workload is a file, hf:FOLDER-OR-ID or a strop\.InferenceWorkload; got a"):
+        strop.optimize(value, out="run")
+
+
+def test_the_report_of_a_real_run_is_the_same_on_disk_and_in_hand(whole_run: WholeRun) -> None:
+    written = read_json(whole_run.folder / "report.json")
+    report = assemble(whole_run.folder, written["budget"]["spent"])
+    assert report.to_json() == written
+    assert report.outcome.exit_code == 0
+    assert report.budget.limit == 180.0
+    assert report.subject.name == whole_run.workload.stem
+    assert report.recipe_yaml == (whole_run.folder / "recipe.yaml").read_text()
+    assert report.quality[0].metric == "accuracy"
+    assert report.quality[0].baseline == pytest.approx(0.9)
+    assert report.quality[0].guard == "held"
+    page = (whole_run.folder / "report.html").read_text(encoding="utf-8")
+    assert "model_serving_framework" in page
+    assert "<script" not in page
