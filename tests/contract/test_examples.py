@@ -113,6 +113,14 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_beside_it(tmp_path:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_place_that_is_taken_by_a_folder_is_said_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "points.safetensors"
+    (path / "inside").mkdir(parents=True)
+    with pytest.raises(StropError, match=r"points\.safetensors cannot be written"):
+        write_examples(path, [np.ones(3)])
+    assert list(tmp_path.iterdir()) == [path] and (path / "inside").is_dir()
+
+
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "points.safetensors"
     write_examples(path, [np.ones(3)])

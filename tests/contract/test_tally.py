@@ -68,7 +68,7 @@ def test_no_more_is_taken_back_than_was_counted(what: str, count: int, counted: 
 
 
 def test_a_tally_shares_nothing_with_what_it_was_made_of_or_gives_out() -> None:
-    given_counts = {"a": 1}
+    given_counts = Counter({"a": 1})
     tally = Tally(given_counts)
     tally.add("a")
     tally.to_json()["a"] = 99

@@ -44,12 +44,12 @@ class Quality:
 
 def accuracy(name: str = "accuracy") -> Quality:
     """Share of examples whose largest output equals the label. The first array of the answer holds ``(batch, classes)``."""
-    return Quality(name=name, score=lambda answer, label: _top1(answer) == np.atleast_1d(to_numpy(label)))
+    return Quality(name=name, score=lambda answer, label: _same(_top1(answer), to_numpy(label)))
 
 
 def agreement(name: str = "agreement with the original") -> Quality:
     """Share of examples whose largest output is at the same place as the original model's. Needs no labels."""
-    return Quality(name=name, score=lambda answer, original: _top1(answer) == _top1(original), against_original=True)
+    return Quality(name=name, score=lambda answer, original: _same(_top1(answer), _top1(original)), against_original=True)
 
 
 def per_example(score: Score, *, name: str, higher_is_better: bool = True) -> Quality:
@@ -118,6 +118,13 @@ def scores(quality: Quality, answers: Sequence[Any], labels: Sequence[Any]) -> n
         except Exception as error:
             raise WorkloadError(f"quality {quality.name!r} failed on evaluation input {number}: {error}") from error
     return np.concatenate(rows) if rows else np.zeros(0)
+
+
+def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Compare one by one; a lone label is never spread over a batch."""
+    if found.size != wanted.size:
+        raise WorkloadError(f"the answer holds {found.size} examples and {wanted.size} labels came; give one label per example")
+    return np.asarray(found == wanted.ravel())
 
 
 def _top1(answer: Any) -> np.ndarray[Any, Any]:
