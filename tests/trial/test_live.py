@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,6 +102,8 @@ def test_the_service_ends_with_its_context() -> None:
     with LiveObject(bytes(1 << 20)) as live:
         thread = next(t for t in threading.enumerate() if t.name == "strop-live")
         address = live.address
+        fetch(address)
+        time.sleep(0.1)  # so that it waits for the next caller, which is what it must be woken from
     thread.join(20)
     assert not thread.is_alive(), "the thread, and with it the object, is kept for ever"
     with pytest.raises(WorkloadError, match="live object of a process that has ended; only file references can be replayed"):
