@@ -8,6 +8,7 @@ StropError
 │   └── RunDirectoryError    the run directory is taken, locked or not a run
 ├── MeasureError             a measurement could not be taken
 │   ├── TargetError          the code being measured raised an error of its own
+│   ├── WrongAnswersError    what an arm answered cannot be judged
 │   ├── WorkerDiedError      an arm's process ended or was killed
 │   └── WorkerTimeoutError   an arm did not answer within its time limit
 ├── PrepareError             a moment or an engine failed while preparing an artefact
@@ -71,6 +72,10 @@ class TargetError(MeasureError):
     def __init__(self, message: str, kind: str, detail: str, trace: str) -> None:
         self.kind, self.detail, self.trace = kind, detail, trace
         super().__init__(f"{message}: {kind}: {detail}")
+
+
+class WrongAnswersError(MeasureError):
+    """A candidate's answers cannot be judged: the quality measure fails on them, or gives no number."""
 
 
 class WorkerDiedError(MeasureError):

@@ -1,12 +1,19 @@
 """What is tried, in which order."""
 
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from strop import catalogue
 from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.measure.host import Host
 from strop.pipeline import legal
-from strop.search.proposals import additions, groups, promise, removals, variants
+from strop.search.proposals import Proposal, additions, groups, removals, variants
 
 HOST = Host(cpu="a test CPU", cores=2, isa=frozenset({"avx2", "avx512_vnni"}))
 START = frozenset({Trait.INFERENCE})
@@ -19,19 +26,31 @@ def recipe(**settings: dict[str, object]) -> Recipe:
 def test_every_group_is_legal_and_needs_all_its_members() -> None:
     found = groups(variants(Facts(), HOST, START), START, {})
     assert found
-    for group in found:
-        assert legal(group, START) is None
-        if len(group) > 1 and not any(i.card.enabler for i in group):
-            raise AssertionError(f"{group} holds two that do not need each other")
+    for proposal in found:
+        assert legal(proposal.recipe, START) is None
+        if len(proposal.recipe) > 1 and not any(i.card.enabler for i in proposal.recipe):
+            raise AssertionError(f"{proposal.recipe} holds two that do not need each other")
 
 
-def test_predictions_order_the_race() -> None:
+def test_predictions_are_believed_before_the_cards() -> None:
     pool = variants(Facts(), HOST, START)
-    last = groups(pool, START, {i.number: 4.0 for i in pool} | {29: 0.1})[-1]
-    first = groups(pool, START, dict.fromkeys((i.number for i in pool), 0.5) | {29: 9.0, 47: 2.0})[0]
-    assert 29 not in {i.number for i in groups(pool, START, {i.number: 4.0 for i in pool} | {29: 0.1})[0]}
-    assert 29 in {i.number for i in first}
-    assert promise(last, {}) >= 0
+    static = next(p for p in groups(pool, START, {29: 9.0, 47: 2.0}) if {i.number for i in p.recipe} == {29, 47})
+    assert static.mean == pytest.approx(math.log(18.0))
+    silent = next(p for p in groups(pool, START, {}) if {i.number for i in p.recipe} == {29, 47})
+    assert silent.mean == pytest.approx(sum(math.log(i.card.prior) for i in silent.recipe))
+
+
+@given(st.floats(-3, 3), st.floats(0.05, 1), st.floats(-3, 3))
+def test_expected_improvement_is_the_mean_of_what_lies_above_the_best(mean: float, spread: float, best: float) -> None:
+    grid = np.linspace(mean - 8 * spread, mean + 8 * spread, 4001)
+    density = np.exp(-(((grid - mean) / spread) ** 2) / 2) / (spread * math.sqrt(2 * math.pi))
+    wanted = float(np.trapezoid(np.maximum(grid - best, 0) * density, grid))
+    assert Proposal(Recipe(), mean=mean, spread=spread).improvement(best) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_what_promises_less_than_is_already_had_is_worth_little() -> None:
+    group = Proposal(Recipe(), mean=math.log(1.5))
+    assert group.improvement(0.0) > 0.4 > 0.001 > group.improvement(math.log(6.0))
 
 
 def test_only_what_was_asked_for_is_tried() -> None:
@@ -42,12 +61,27 @@ def test_an_addition_brings_one_instruction_or_changes_one_setting() -> None:
     stack = recipe(model_serving_framework={})
     found = additions(stack, variants(Facts(), HOST, START), Facts(), HOST, START)
     assert found
-    for candidate in found:
+    for proposal in found:
+        candidate = proposal.recipe
         assert legal(candidate, START) is None
-        assert candidate.key != stack.key
+        assert proposal.against == stack.key != candidate.key
         assert len(set(candidate.instructions) - set(stack.instructions)) == 1
-    assert any(len(candidate) == 1 for candidate in found), "a setting of the stack itself is tried"
-    assert any(len(candidate) == 2 for candidate in found), "another instruction is tried"
+    assert any(len(p.recipe) == 1 for p in found), "a setting of the stack itself is tried"
+    assert any(len(p.recipe) == 2 for p in found), "another instruction is tried"
+
+
+def test_settings_that_act_at_opening_promise_most_and_depend_on_what_is_set() -> None:
+    facts, pool = Facts(dynamic=True), variants(Facts(dynamic=True), HOST, START)
+
+    def offered(**settings: object) -> dict[str, float]:
+        found = additions(recipe(model_serving_framework=settings), pool, facts, HOST, START)
+        return {str(p.recipe): p.mean for p in found if len(p.recipe) == 1}
+
+    bare = offered()
+    assert "47 model_serving_framework(buckets=4)" in bare and not any("trim" in text for text in bare)
+    assert bare["47 model_serving_framework(buckets=4)"] > bare["47 model_serving_framework(engine=onnxruntime)"]
+    assert "47 model_serving_framework(buckets=4, trim=True)" in offered(buckets=4)
+    assert not any("trim=True" in text and "buckets" not in text for text in offered(buckets=4, trim=True))
 
 
 def test_an_instruction_that_others_need_cannot_be_taken_out_alone() -> None:

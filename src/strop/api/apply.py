@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from strop.api.bundles import save_bundle
+from strop.api.bundles import bundle_place, save_bundle
 from strop.api.run import open_ledger, open_session, refer
 from strop.bundle.manifest import Manifest, Origin
 from strop.catalogue import read_recipe
@@ -41,6 +41,7 @@ def apply(
         PrepareError: it declined, had no effect or failed; the message says why.
     """
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    place_for_bundle = bundle_place(Path(out))
     with tempfile.TemporaryDirectory(prefix="strop-") as place, refer(workload, **options) as reference:
         request = Request(seed=seed)
         with (
@@ -56,4 +57,4 @@ def apply(
             origin = Origin(
                 workload=session.workload.name, reference=reference.value if reference.replayable else "", how="strop apply"
             )
-            return save_bundle(Path(out), prepared, session.materials.signature, origin=origin)
+            return save_bundle(place_for_bundle, prepared, session.materials.signature, origin=origin)

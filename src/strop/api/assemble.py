@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from strop.api.numbers import latencies, pareto, roofline
+from strop.api.proof import ablation, cold_start, footprint, one_shot, quality
+from strop.api.record import Record
 from strop.contract.recipe import Recipe
 from strop.ledger.files import read_json
 from strop.ledger.judgement import read_comparisons
-from strop.ledger.ledger import read_pairs, read_steps
+from strop.ledger.ledger import read_pairs
 from strop.measure.host import Host
 from strop.measure.quality import QualityResult
 from strop.measure.ratios import log_ratios
 from strop.measure.result import Finding
-from strop.report.evidence import Ablation, Claim, ColdMark, ColdStart, Command, Cost, Footprint, QualityCheck, Samples
+from strop.report.evidence import Claim, Command, Cost, Samples
 from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import Budget, Diagnosis, Operator, Outcome, Subject, Suggestion, Trial
-
-GUARD_WORDS = {"held": "held", "worse quality": "broken", "unproven quality": "unproven"}
-MARKS = {
-    "interpreter_up": "interpreter up",
-    "imported": "engine imported",
-    "loaded": "artefact open",
-    "first_output": "first answer",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A run directory, read."""
-
-    folder: Path
-    plan: Mapping[str, Any]
-    steps: Mapping[str, Mapping[str, Any]]
-
-    @classmethod
-    def read(cls, folder: Path) -> Record:
-        """Read plan and steps."""
-        return cls(folder, read_json(folder / "plan.json"), {step["key"]: step for step in read_steps(folder)})
-
-    def result(self, key: str) -> Any:
-        """Return a step's result, or ``None`` if the run did not get there."""
-        return self.steps[key]["result"] if key in self.steps else None
-
-    def under(self, prefix: str) -> list[Mapping[str, Any]]:
-        """Return the results of all steps whose key begins with ``prefix/``."""
-        return [step["result"] for key, step in self.steps.items() if key.startswith(f"{prefix}/")]
-
-    @property
-    def confirmed(self) -> Mapping[str, Any] | None:
-        """The confirmation of the result, or of the last claim tested."""
-        end = self.result("end")
-        named = self.result(f"confirm/{end['result']}") if end and end["result"] else None
-        every = self.under("confirm")
-        return named or (every[-1] if every else None)
 
 
 def assemble(folder: Path, spent: float) -> RunReport:
@@ -91,11 +53,12 @@ def assemble(folder: Path, spent: float) -> RunReport:
         trials=tuple(_trial(row, end) for row in trials),
         recipe_yaml=end["recipe"],
         gate=Claim(comparisons=tuple(read_comparisons(confirmed["confirm"]).values())) if confirmed else None,
-        ablation=_ablation(record, end),
-        quality=_quality(record, confirmed),
-        footprint_before=_footprint(confirmed, "baseline"),
-        footprint_after=_footprint(confirmed, "candidate"),
-        cold_start=_cold_start(confirmed),
+        claims=one_shot(record),
+        ablation=ablation(record, end),
+        quality=quality(record),
+        footprint_before=footprint(confirmed, "baseline"),
+        footprint_after=footprint(confirmed, "candidate"),
+        cold_start=cold_start(confirmed),
         cost=_cost(baseline, result, spent) if held else None,
         error_rate=_error_rate(record),
         self_test=_self_test(folder),
@@ -137,11 +100,17 @@ def _subject(record: Record) -> Subject:
     words = f"{100 * drop['value']:g} % of the original's value" if drop["relative"] else f"{drop['value']:g}, absolute"
     return Subject(
         name=plan["name"],
-        reference=plan["reference"],
+        reference=_text(plan["reference"]),
         detail=f"{facts['parameters'] / 1e6:.1f} M parameters, {facts['weight_bytes'] / 1e6:.0f} MB" if facts else "",
         aim=request["aim"],
         max_drop=words,
     )
+
+
+def _text(reference: Mapping[str, Any] | None) -> str | None:
+    if reference is None:
+        return None
+    return f"hf:{reference['value']}" if reference["kind"] == "hf" else str(reference["value"])
 
 
 def _spent(record: Record) -> dict[str, float]:
@@ -169,70 +138,6 @@ def _trial(row: Mapping[str, Any], end: Mapping[str, Any]) -> Trial:
     )
 
 
-def _ablation(record: Record, end: Mapping[str, Any]) -> tuple[Ablation, ...]:
-    measured = dict(end.get("ablation", []))
-    rows = []
-    for name in end["kept"]:
-        row = measured.get(name.partition(" ")[2])
-        if row is None:
-            rows.append(
-                Ablation(
-                    instruction=name,
-                    reason="not measured alone: the rest of the recipe cannot be without it, or no time was left",
-                )
-            )
-        else:
-            interval = read_comparisons(row["screen"])["all"].speedup if row["screen"] else None
-            rows.append(Ablation(instruction=name, contribution=interval, verdict="kept"))
-    return tuple(rows)
-
-
-def _quality(record: Record, confirmed: Mapping[str, Any] | None) -> tuple[QualityCheck, ...]:
-    if confirmed is None:
-        return ()
-    if confirmed["quality"] is None:
-        note = f"speed only, no quality claim: {record.result('workload')['unjudged']}"
-        return (QualityCheck(metric="not judged", guard="not measured", note=note),)
-    judged = QualityResult.from_json(confirmed["quality"]["result"])
-    return (
-        QualityCheck(
-            metric=judged.metric,
-            guard=GUARD_WORDS[judged.guard.value],
-            baseline=judged.baseline,
-            result=judged.candidate,
-            margin=judged.margin,
-            difference=judged.difference,
-            test=judged.test,
-            examples=judged.n,
-            clusters=judged.clusters,
-            discordance=judged.discordance,
-            needed=judged.needed_n,
-            higher_is_better=judged.higher_is_better,
-        ),
-    )
-
-
-def _footprint(confirmed: Mapping[str, Any] | None, arm: str) -> Footprint:
-    if confirmed is None:
-        return Footprint()
-    peaks = [start[arm]["peak"] for start in confirmed["starts"]]
-    return Footprint(process_peak=int(statistics.median(peaks)), disk=confirmed["disk"][arm])
-
-
-def _cold_start(confirmed: Mapping[str, Any] | None) -> ColdStart | None:
-    if confirmed is None:
-        return None
-    marks = tuple(
-        ColdMark(name=words, baseline=_mark(confirmed, "baseline", mark), result=_mark(confirmed, "candidate", mark))
-        for mark, words in MARKS.items()
-    )
-    return ColdStart(marks=marks, starts=len(confirmed["starts"]))
-
-
-def _mark(confirmed: Mapping[str, Any], arm: str, mark: str) -> float:
-    return float(statistics.median(start[arm]["marks"][mark] for start in confirmed["starts"]))
-
-
 def _cost(baseline: Any, result: Any, spent: float) -> Cost:
     after = {row.point: row.p50.estimate for row in result}
     return Cost(seconds=spent, break_even={r.point: break_even_calls(spent, r.p50.estimate, after[r.point]) for r in baseline})
@@ -247,7 +152,7 @@ def _error_rate(record: Record) -> str:
 
 
 def _findings(record: Record, confirmed: Mapping[str, Any] | None, end: Mapping[str, Any]) -> tuple[Finding, ...]:
-    found = [Finding(**row) for row in end["findings"]]
+    found = [Finding(**row) for row in [*end["findings"], *(confirmed["checks"] if confirmed else ())]]
     for comparison in read_comparisons(confirmed["confirm"]).values() if confirmed else ():
         found += [f for f in comparison.findings if f not in found]
     return tuple(found)

@@ -13,7 +13,7 @@ from strop.bundle.manifest import Manifest, Origin
 from strop.catalogue import recipe_from_json
 from strop.contract.engine import Program
 from strop.contract.signature import Signature
-from strop.errors import ArtefactError
+from strop.errors import ArtefactError, UsageError
 from strop.pipeline import rebuild
 from strop.trial.materials import build_model, draft_for
 from strop.trial.reference import parse_reference
@@ -29,7 +29,12 @@ def save_bundle(
     quality: Mapping[str, Any] | None = None,
     latency: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Manifest:
-    """Copy a prepared artefact into a bundle of its own."""
+    """Copy a prepared artefact into a bundle of its own.
+
+    Raises:
+        UsageError: something that is not a bundle lies in its place.
+    """
+    folder = bundle_place(folder)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(prepared.artefact, partial / ARTEFACT)
@@ -47,6 +52,20 @@ def save_bundle(
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return manifest
+
+
+def bundle_place(folder: Path) -> Path:
+    """Return the absolute path of a folder that a bundle may be written to: none yet, an empty one, or an older bundle.
+
+    Raises:
+        UsageError: it holds something else, which writing would destroy.
+    """
+    place = folder.resolve()
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the bundle.")
+    if place.exists() and any(place.iterdir()) and not (place / "manifest.json").exists():
+        raise UsageError(f"{folder} holds files that are no bundle, and would be replaced; choose an empty or new folder.")
+    return place
 
 
 def open_bundle(folder: str | Path, *, workload: str | None = None, trust: bool = False) -> Program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,40 @@ def answer_json(program: Program, bundle: Path, call: Any) -> Any:
     args = call if isinstance(call, list) else []
     kwargs = {key: call[key] for key in keywords["keys"]} if isinstance(call, dict) else {}
     specs = iter(signature.inputs)
-    args = [_array(value, next(specs)) for value in args]
-    kwargs = {key: _array(value, next(specs)) for key, value in kwargs.items()}
+    args = [_argument(value, child, specs) for value, child in zip(args, positional["children"], strict=True)]
+    kwargs = {
+        key: _argument(value, child, specs) for (key, value), child in zip(kwargs.items(), keywords["children"], strict=True)
+    }
     answer = map_leaves(to_numpy, program(*args, **kwargs))
     leaves, tree = flatten(answer)
     return _plain(tree, leaves)
 
 
+def _argument(value: Any, tree: Mapping[str, Any], specs: Iterator[TensorSpec]) -> Any:
+    """Read one argument: an array, a constant that the program was prepared with, or a list or object of them."""
+    if tree["kind"] == "leaf":
+        return _array(value, next(specs))
+    if tree["kind"] == "constant":
+        if value != tree["value"]:
+            raise UsageError(f"the program was prepared for the constant {tree['value']!r}; {value!r} came.")
+        return tree["value"]
+    keys = tree.get("keys")
+    if not isinstance(value, dict if keys else list) or len(value) != len(tree["children"]) or (keys and set(value) != set(keys)):
+        wanted = f"an object of {', '.join(map(str, keys))}" if keys else f"a list of {len(tree['children'])}"
+        raise UsageError(f"{wanted} was expected; got a {type(value).__name__}.")
+    parts = [value[key] for key in keys] if keys else value
+    read = [_argument(part, child, specs) for part, child in zip(parts, tree["children"], strict=True)]
+    return dict(zip(keys, read, strict=True)) if keys else tuple(read) if tree["kind"] == "tuple" else read
+
+
 def _array(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(value, dtype=spec.dtype)
-    except (ValueError, TypeError) as error:
+        exact = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"{spec.name} is not an array of {spec.dtype}: {error}.") from error
+    if array.dtype.kind in "iub" and not np.array_equal(array, exact):
+        raise UsageError(f"{spec.name} holds values that are no {spec.dtype}; nothing is rounded silently.")
     fits = array.ndim == len(spec.shape) and all(want in (None, got) for want, got in zip(spec.shape, array.shape, strict=True))
     if not fits:
         raise UsageError(f"{spec.name} has shape {list(array.shape)}, {_shape(spec)} was expected.")

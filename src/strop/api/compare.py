@@ -14,12 +14,14 @@ from strop.catalogue import read_recipe
 from strop.contract.quality import MaxDrop
 from strop.contract.recipe import Recipe
 from strop.contract.workload import Workload
-from strop.errors import PrepareError
+from strop.errors import PrepareError, RecipeError
+from strop.ledger.files import seal
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.plan import ConfirmPlan
 from strop.measure.quality import QualityResult
 from strop.measure.result import Comparison
 from strop.observe import Observer, silent
+from strop.pipeline import legal
 from strop.search.bench import Seat
 from strop.search.request import Request
 
@@ -87,6 +89,9 @@ def compare(
         open_ledger(place, asked, resume=False) as ledger,
         open_session(reference, request, ledger, observer) as session,
     ):
+        for recipe in recipes:
+            if problem := legal(recipe, session.workload.traits):
+                raise RecipeError(f"{recipe}: {problem}.")
         ours, theirs = session.prepare(recipes)
         for prepared in (ours, theirs):
             if not prepared.ready:
@@ -104,6 +109,7 @@ def compare(
             ),
         )
         record = ledger.step("quality", lambda: quality[0])
+        seal(ledger.folder)
     return Compared(
         first=recipes[0],
         second=recipes[1],

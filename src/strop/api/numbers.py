@@ -15,7 +15,7 @@ from strop.measure.tail import tail_bound
 from strop.report.parts import Latency, Pareto, ParetoPoint, RooflinePoint, Tail
 
 if TYPE_CHECKING:
-    from strop.api.assemble import Record
+    from strop.api.record import Record
 
 
 def latencies(record: Record, confirmed: Mapping[str, Any] | None) -> tuple[tuple[Latency, ...], tuple[Latency, ...]]:
@@ -49,9 +49,10 @@ def pareto(
         places.append(
             ParetoPoint(label=row["text"], latency=before / speedup, quality=value, phase="screen", status=row["status"])
         )
-    if confirmed is not None and confirmed["quality"] is not None:
+    held = record.result(f"quality/{record.claimed}")
+    if confirmed is not None and held is not None and "result" in held:
         speedup = read_comparisons(confirmed["confirm"])[point].speedup.estimate
-        final = QualityResult.from_json(confirmed["quality"]["result"]).candidate
+        final = QualityResult.from_json(held["result"]).candidate
         places.append(ParetoPoint(label="result", latency=before / speedup, quality=final, phase="confirm", status="kept"))
     limit = first.baseline - first.margin if first.higher_is_better else first.baseline + first.margin
     return Pareto(point=point, metric=first.metric, points=tuple(places), limit=limit, higher_is_better=first.higher_is_better)

@@ -14,13 +14,14 @@ from strop.api.bundles import save_bundle
 from strop.api.result import KEPT, NOTHING_PAID, Result
 from strop.api.run import open_ledger, open_session, refer
 from strop.bundle.manifest import Origin
-from strop.catalogue import row, write_recipe
+from strop.catalogue import get, write_recipe
 from strop.contract.card import Aim
+from strop.contract.instruction import identity
 from strop.contract.quality import MaxDrop
 from strop.contract.recipe import Recipe
 from strop.contract.workload import InferenceWorkload, Workload
 from strop.errors import UsageError, did_you_mean
-from strop.ledger.files import sha256, write_atomic, write_json
+from strop.ledger.files import seal, write_atomic, write_json
 from strop.ledger.ledger import Ledger
 from strop.observe import Event, Level, Observer, silent
 from strop.report.html import render_html
@@ -79,7 +80,7 @@ def optimize(
         seed=seed,
         alpha=0.01 if strict else 0.05,
         exact=exact,
-        only=tuple(row(key).number for key in only),
+        only=tuple(identity(get(key))[0] for key in only),
     )
     with refer(workload, **options) as reference:
         folder = Path(out) if out is not None else Path("runs") / _name(workload)
@@ -94,7 +95,9 @@ def _run(reference: Reference, request: Request, ledger: Ledger, observer: Obser
     observer(Event("run.started", f"budget {request.budget:.0f} s", data={"budget": request.budget, "elapsed": ledger.elapsed}))
     try:
         with open_session(reference, request, ledger, observer) as session:
-            ledger.step("workload", lambda: _about(session, reference))
+            about = ledger.step("workload", lambda: _about(session, reference))
+            if reference.replayable and about["digest"] != reference.digest():
+                raise UsageError(f"{reference.value} was changed since this run began; start a new run in another --out.")
             found = search(session)
             ledger.step("end", lambda: _end(session, found, reference))
     except KeyboardInterrupt:
@@ -122,7 +125,7 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
                 reference=reference.value if reference.replayable else "",
                 how=f"strop optimize --aim {session.request.aim}",
             ),
-            quality=last.row["quality"]["result"] if last.row["quality"] else {},
+            quality=last.quality.to_json() if last.quality else {},
             latency={point: {"speedup": c.speedup.estimate, "low": c.speedup.low} for point, c in last.comparisons.items()},
         )
         write_atomic(session.ledger.folder / "recipe.yaml", write_recipe(kept.recipe).encode())
@@ -145,26 +148,10 @@ def _close(ledger: Ledger, observer: Observer) -> Result:
     write_json(ledger.folder / "report.json", report.to_json())
     write_atomic(ledger.folder / "report.html", render_html(report).encode())
     if ledger.done("end"):
-        written = [p for p in ledger.folder.rglob("*") if p.is_file() and _sealed(p.relative_to(ledger.folder).parts)]
-        write_json(ledger.folder / "digests.json", {p.relative_to(ledger.folder).as_posix(): sha256(p) for p in sorted(written)})
+        seal(ledger.folder)
     result = Result(ledger.folder, report)
     observer(Event("run.finished", report.outcome.reason, Level.RESULT, {"exit_code": result.exit_code}))
     return result
-
-
-def _sealed(parts: tuple[str, ...]) -> bool:
-    """Files that do not change after a run has ended, and that its claims rest on."""
-    return parts[0] in (
-        "plan.json",
-        "env.json",
-        "host.json",
-        "recipe.yaml",
-        "report.json",
-        "steps",
-        "samples",
-        "scores",
-        "bundle",
-    )
 
 
 def _plan(workload: Any, reference: Reference, request: Request, resume: bool, folder: Path) -> dict[str, Any]:

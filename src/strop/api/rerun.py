@@ -8,8 +8,8 @@ from typing import Any
 
 from strop.api.run import open_ledger, open_session
 from strop.catalogue import read_recipe
-from strop.errors import UsageError, WorkloadError
-from strop.ledger.files import read_json
+from strop.errors import RunDirectoryError, UsageError, WorkloadError
+from strop.ledger.files import read_json, seal
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.confirm import rerun_interval
 from strop.measure.plan import ConfirmPlan
@@ -60,7 +60,9 @@ def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer 
     Raises:
         UsageError: the run kept nothing, or used a live object.
     """
-    folder = Path(run)
+    folder = Path(run).resolve()
+    if not (folder / "plan.json").exists():
+        raise RunDirectoryError(f"{run} does not hold a run: plan.json is missing.")
     plan, recipe_file = read_json(folder / "plan.json"), folder / "recipe.yaml"
     if plan.get("reference") is None:
         raise WorkloadError(f"{folder} was made from a live object, which no other process can rebuild; only files can be rerun.")
@@ -82,10 +84,11 @@ def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer 
         name = f"confirm/{recipe.key}"
 
         def measure() -> object:
-            pairs = session.bench.confirm(name, session.baseline, result, registered, lambda n, b, c: None)
+            pairs = session.bench.confirm(name, session.baseline, result, registered)
             return record_judgement(ledger, name.replace("/", "-"), registered, pairs, session.materials.points)
 
         now = read_comparisons(ledger.step(name, measure))
+        seal(ledger.folder)
     return tuple(
         Agreement(point=p, then=old, now=now[p], expected=rerun_interval(old, registered.rounds))
         for p, old in read_comparisons(then).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import platform
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ from strop.trial.workshop import Workshop
 
 BACK_ENDS = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "numpy")
 """Distributions whose version decides what an artefact looks like."""
+
+PREPARING = ("contract", "surgery", "engines", "trial")
+"""Folders of strop whose code decides what an artefact looks like; instructions count one by one."""
 
 WARMING_SHARE = 0.01
 """Share of the budget that warming one arm may take; a run starts some twenty arms."""
@@ -109,6 +113,7 @@ def open_ledger(out: Path, plan: dict[str, Any], *, resume: bool) -> Ledger:
     asked, recorded = json.loads(json.dumps(plan)), ledger.plan
     differing = sorted(key for key in asked if recorded.get(key) != asked[key])
     if differing:
+        ledger.close()
         raise UsageError(
             f"{out} was started with another {', '.join(differing)}; resume it with the same arguments, or choose another --out."
         )
@@ -152,5 +157,16 @@ def _origin(reference: Reference, materials: Materials, host: Host, request: Req
         "cores": host.cores,
         "python": platform.python_version(),
         "versions": versions,
+        "code": _code_digest(),
         "seed": request.seed,
     }
+
+
+def _code_digest() -> str:
+    """Return a digest of strop's own code that artefacts come out of, so that an upgrade never meets an older artefact."""
+    root = Path(__file__).parents[1]
+    files = [root / "pipeline.py", *(f for folder in PREPARING for f in (root / folder).rglob("*.py"))]
+    state = hashlib.sha256()
+    for file in sorted(files):
+        state.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return state.hexdigest()

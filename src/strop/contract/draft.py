@@ -81,6 +81,7 @@ class EngineOptions:
         threads: cores one call uses; 0 = all.
         streams: calls executed side by side.
         buckets: shape buckets per varying dimension: inputs are padded up to the nearest; empty = exact shapes.
+        trim: answer the rows of a padded batch sorted by length, in groups padded to their own buckets; needs ``buckets``.
         pin: bind threads to cores.
         hints: engine-specific string options.
     """
@@ -88,6 +89,7 @@ class EngineOptions:
     threads: int = 0
     streams: int = 1
     buckets: int = 0
+    trim: bool = False
     pin: bool = False
     hints: dict[str, str] = field(default_factory=dict)
 

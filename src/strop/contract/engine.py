@@ -30,6 +30,11 @@ class Program(ABC):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one call."""
 
+    @property
+    def compiled(self) -> int:
+        """How many shapes were compiled on first use so far; warming goes on while it grows."""
+        return 0
+
     def close(self) -> None:  # noqa: B027 - most programs hold nothing that must be given back
         """Give back threads and memory; the program must not be called again."""
 

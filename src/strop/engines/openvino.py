@@ -6,22 +6,20 @@ import contextlib
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
-import numpy as np
-
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.engine import Engine, Program, Source
-from strop.contract.pytree import to_numpy
-from strop.contract.signature import Signature, as_call, call_leaves
+from strop.contract.signature import Signature
 from strop.contract.ties import Trait
-from strop.engines.buckets import MAX_BUCKETS, BucketPlan, Padder, plan_buckets
-from strop.engines.calls import Array, installed, read_settings, require, write_settings
+from strop.engines.buckets import MAX_BUCKETS, BucketPlan, Padder
+from strop.engines.calls import installed, read_settings, require, write_settings
+from strop.engines.openvino_program import BucketStore, ExactShapes, OpenVinoProgram, PaddedShapes
 from strop.engines.precision import decline_precision
 from strop.engines.quiet import import_openvino
+from strop.engines.ragged import RaggedPlan, Regrouper
 from strop.engines.threads import check_threads
 from strop.errors import ArtefactError, PrepareError, UsageError
 from strop.measure.host import Host
@@ -30,9 +28,7 @@ if TYPE_CHECKING:
     from openvino import CompiledModel, Model
 
 _MODEL = "model.xml"
-_PROBES = 12
 _HELD_SHAPES = 8
-_PADDING_TOLERANCE = 1e-4
 
 
 @final
@@ -66,7 +62,11 @@ class OpenVinoEngine(Engine):
         require(self)
         openvino = import_openvino()
         model = _convert(openvino, draft)
-        write_settings(graph, {"buckets": _plan(openvino, model, draft).to_json()})
+        from strop.engines.openvino_shapes import plan_shapes
+
+        runner = ExactShapes(_compile(openvino.Core(), _config("f32", EngineOptions()), model), _order(model, draft.signature))
+        buckets, ragged = plan_shapes(runner, draft)
+        write_settings(graph, {"buckets": buckets.to_json(), "ragged": ragged.to_json()})
         openvino.save_model(model, graph / _MODEL, compress_to_fp16=False)
 
     def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
@@ -87,9 +87,7 @@ class OpenVinoEngine(Engine):
             model = quantize(model, draft)
         precision = "bf16" if draft.precision else "f32"
         openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
-        write_settings(
-            folder, {"precision": precision, "order": _order(model, draft.signature), "buckets": read_settings(graph)["buckets"]}
-        )
+        write_settings(folder, {**read_settings(graph), "precision": precision, "order": _order(model, draft.signature)})
         if draft.precision is not None:
             compiled = openvino.Core().compile_model(model, "CPU", _config(precision, EngineOptions()))
             draft.precision.tally.add("operators in bfloat16", _count(compiled, "bf16"))
@@ -98,8 +96,9 @@ class OpenVinoEngine(Engine):
         """Map the weights and compile; with buckets, each shape is compiled when it first comes."""
         require(self)
         settings = read_settings(folder)
-        plan = BucketPlan.from_json(settings["buckets"])
+        plan, ragged = BucketPlan.from_json(settings["buckets"]), RaggedPlan.from_json(settings["ragged"])
         _check_buckets(options.buckets, plan)
+        _check_trim(options, ragged)
         openvino = import_openvino()
         core = openvino.Core()
         try:
@@ -107,8 +106,6 @@ class OpenVinoEngine(Engine):
         except RuntimeError as error:
             raise ArtefactError(f"{_MODEL} cannot be read ({_first_line(error)}). Prepare the artefact again.") from error
         compile_model = partial(_compile, core, _config(settings["precision"], options))
-        from strop.engines.openvino_program import BucketStore, ExactShapes, OpenVinoProgram, PaddedShapes
-
         order = settings["order"]
 
         def padded(shapes: tuple[tuple[int, ...], ...]) -> PaddedShapes:
@@ -116,8 +113,11 @@ class OpenVinoEngine(Engine):
             exact.reshape({port: openvino.PartialShape(list(shapes[i])) for i, port in enumerate(order) if port is not None})
             return PaddedShapes(compile_model(exact), order, shapes)
 
-        store = BucketStore(padded, Padder(plan, options.buckets), _HELD_SHAPES) if options.buckets else None
-        return OpenVinoProgram(signature, lambda: ExactShapes(compile_model(model), order, openvino.Tensor), store)
+        store = None
+        if options.buckets:
+            regrouper = Regrouper(ragged, options.buckets) if options.trim else None
+            store = BucketStore(padded, Padder(plan, options.buckets), _HELD_SHAPES, regrouper)
+        return OpenVinoProgram(signature, lambda: ExactShapes(compile_model(model), order), store)
 
 
 def _convert(openvino: Any, draft: Draft) -> Model:
@@ -161,54 +161,18 @@ def _order(model: Model, signature: Signature) -> list[int | None]:
     return [ports.get(f"input_{leaf}") for leaf in range(len(signature.inputs))]
 
 
-def _plan(openvino: Any, model: Model, draft: Draft) -> BucketPlan:
-    """Plan buckets from the examples, and verify on some that padding leaves the float32 answers unchanged."""
-    from strop.engines.openvino_program import ExactShapes
-
-    calls = [[to_numpy(leaf) for leaf in call_leaves(as_call(e), draft.signature)] for e in draft.examples]
-    shapes = [tuple(a.shape for a in arrays) for arrays in calls]
-    probes = [calls[shapes.index(shape)] for shape in list(dict.fromkeys(shapes))[:: max(1, len(set(shapes)) // _PROBES)]]
-    order = _order(model, draft.signature)
-    runner = ExactShapes(_compile(openvino.Core(), _config("f32", EngineOptions()), model), order, openvino.Tensor)
-    answers = [runner.run([np.ascontiguousarray(a) for a in arrays]) for arrays in probes]
-    probed = [tuple(a.shape for a in arrays) for arrays in probes]
-    rest = [shape for shape in shapes if shape not in probed]
-    frequent = [*probed, *rest, *(shape for shape in shapes if shape in probed)]
-    plan = plan_buckets(
-        draft.signature.inputs, draft.signature.outputs, frequent, [tuple(a.shape for a in answer) for answer in answers]
-    )
-    return plan if plan.reason else _verified(plan, runner, probes, answers)
-
-
-def _verified(plan: BucketPlan, runner: Any, probes: Sequence[Sequence[Array]], answers: Sequence[Sequence[Array]]) -> BucketPlan:
-    padder = Padder(plan, 1)
-    for arrays, answer in zip(probes, answers, strict=True):
-        shapes = [a.shape for a in arrays]
-        padded = padder.fit(shapes)
-        if padded is None:
-            continue
-        filled = [np.pad(a, [(0, n - m) for n, m in zip(s, a.shape, strict=True)]) for a, s in zip(arrays, padded, strict=True)]
-        cuts = padder.cuts(shapes, len(answer))
-        worst = max(_departure(got[cut], want) for got, cut, want in zip(runner.run(filled), cuts, answer, strict=True))
-        if not worst <= _PADDING_TOLERANCE:
-            return BucketPlan(
-                reason=f"padding changes the answers (by {worst:.1e} of the largest): the model does not mask what is padded"
-            )
-    return plan
-
-
-def _departure(got: Array, want: Array) -> float:
-    if want.size == 0:
-        return 0.0
-    got, want = got.astype(np.float64), want.astype(np.float64)
-    return float(np.abs(got - want).max() / max(float(np.abs(want).max()), 1e-12))
-
-
 def _check_buckets(count: int, plan: BucketPlan) -> None:
     if not 0 <= count <= MAX_BUCKETS:
         raise UsageError(f"buckets={count} was asked; 0 (exact shapes) to {MAX_BUCKETS} can be used.")
     if count and plan.reason:
         raise UsageError(f"buckets={count} cannot be used with this model: {plan.reason}. Use buckets=0.")
+
+
+def _check_trim(options: EngineOptions, plan: RaggedPlan) -> None:
+    if options.trim and not options.buckets:
+        raise UsageError("trim=True pads groups of rows to buckets; it needs buckets=1 or more.")
+    if options.trim and plan.reason:
+        raise UsageError(f"trim=True cannot be used with this model: {plan.reason}. Use trim=False.")
 
 
 def _config(precision: str, options: EngineOptions) -> dict[str, Any]:

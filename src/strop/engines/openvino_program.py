@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
+import numpy as np
+
 from strop.contract.engine import Program
 from strop.contract.signature import Signature
 from strop.engines.buckets import Padder
 from strop.engines.calls import AnswerWriter, Array, CallReader
+from strop.engines.quiet import import_openvino
+from strop.engines.ragged import Group, Regrouper
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -25,11 +29,10 @@ class ExactShapes:
     Args:
         compiled: the compiled model.
         order: for each leaf of a call the model's input it belongs to, or ``None`` when the model ignores it.
-        tensor: the class ``openvino.Tensor``.
     """
 
-    def __init__(self, compiled: Any, order: Sequence[int | None], tensor: Any) -> None:
-        self._compiled, self._tensor = compiled, tensor
+    def __init__(self, compiled: Any, order: Sequence[int | None]) -> None:
+        self._compiled, self._tensor = compiled, import_openvino().Tensor
         self._feed = [(leaf, port) for leaf, port in enumerate(order) if port is not None]
         self._outputs = range(len(compiled.outputs))
         self._free: deque[Any] = deque([compiled.create_infer_request()])
@@ -94,21 +97,36 @@ class BucketStore:
         compile_exact: compiles the model for the given shape of each leaf.
         padder: pads calls and cuts answers.
         capacity: how many compiled shapes are kept.
+        regrouper: cuts batches into groups of rows of like length, or ``None`` to answer them whole.
     """
 
-    def __init__(self, compile_exact: Any, padder: Padder, capacity: int) -> None:
-        self._compile, self._padder, self._capacity = compile_exact, padder, capacity
+    def __init__(self, compile_exact: Any, padder: Padder, capacity: int, regrouper: Regrouper | None = None) -> None:
+        self._compile, self._padder, self._capacity, self._regrouper = compile_exact, padder, capacity, regrouper
         self._held: dict[Shapes, PaddedShapes] = {}
         self._lock = Lock()
 
     def run(self, arrays: Sequence[Array], outputs: int) -> list[Array] | None:
         """Return the outputs, or ``None`` when the call must run at its own shape."""
+        if self._regrouper is not None and (groups := self._regrouper.groups(arrays)) is not None:
+            return self._run_groups(groups, len(arrays[0]), outputs)
         shapes = [array.shape for array in arrays]
         padded = self._padder.fit(shapes)
         if padded is None:
             return None
         runner = self._held.get(padded) or self._add(padded)
         return None if runner is None else runner.run(arrays, self._padder.cuts(shapes, outputs))
+
+    def _run_groups(self, groups: Sequence[Group], rows: int, outputs: int) -> list[Array] | None:
+        answers: list[Array] = []
+        for group in groups:
+            runner = self._held.get(group.shapes) or self._add(group.shapes)
+            if runner is None:
+                return None
+            parts = runner.run(group.arrays, [(slice(len(group.rows)),)] * outputs)
+            answers = answers or [np.empty((rows, *part.shape[1:]), dtype=part.dtype) for part in parts]
+            for answer, part in zip(answers, parts, strict=True):
+                answer[group.rows] = part
+        return answers
 
     @property
     def shapes(self) -> tuple[Shapes, ...]:
@@ -146,6 +164,11 @@ class OpenVinoProgram(Program):
         if answers is None:
             answers = (self._exact or self._open_exact()).run(arrays)
         return self._writer.from_arrays(answers, as_torch)
+
+    @property
+    def compiled(self) -> int:
+        """Shapes compiled so far, the free one included."""
+        return (0 if self._buckets is None else len(self._buckets.shapes)) + (self._exact is not None)
 
     def close(self) -> None:
         """Drop the compiled models and their threads."""

@@ -53,6 +53,17 @@ def read_json(path: Path) -> Any:
         raise LedgerError(f"{path} cannot be read: {error}.") from error
 
 
+SEALED = frozenset({"plan.json", "env.json", "host.json", "recipe.yaml", "report.json", "steps", "samples", "scores", "bundle"})
+"""What of a run directory does not change after the run has ended, and what its claims rest on."""
+
+
+def seal(folder: Path) -> None:
+    """Write ``digests.json``: the digest of every file of a finished run that its claims rest on."""
+    files = {p.relative_to(folder): p for p in folder.rglob("*") if p.is_file()}
+    listed = {name.as_posix(): sha256(path) for name, path in sorted(files.items()) if name.parts[0] in SEALED}
+    write_json(folder / "digests.json", listed)
+
+
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     state = hashlib.sha256()

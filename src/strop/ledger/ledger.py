@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,7 @@ class Ledger:
 
         plan.json               what was asked; written before anything runs
         env.json, host.json     the machine
-        steps/NNNN-<key>.json   one file per finished step, in order: {key, seconds, result}
+        steps/NNNN-<key>.json   one file per finished step, in order: {key, seconds, elapsed, result}
         samples/<name>.jsonl    raw pairs; the step that judged them holds the file's digest
         scores/<name>.json      per-example scores; likewise
         events.jsonl            what was told while running
@@ -60,8 +61,9 @@ class Ledger:
             os.close(lock)
             hint = "continue it with --resume, or choose another --out" if "plan.json" in rest else "choose an empty or new --out"
             raise RunDirectoryError(f"{folder} already holds {'a run' if 'plan.json' in rest else 'files'}; {hint}.")
-        write_json(folder / "plan.json", {"format": FORMAT, **plan})
-        return cls(folder, lock, 0.0)
+        with _released_on_error(lock):
+            write_json(folder / "plan.json", {"format": FORMAT, **plan})
+            return cls(folder, lock, 0.0)
 
     @classmethod
     def resume(cls, folder: Path) -> Ledger:
@@ -74,13 +76,18 @@ class Ledger:
         if not (folder / "plan.json").exists():
             raise RunDirectoryError(f"{folder} does not hold a run to resume; start it without --resume.")
         lock = _acquire(folder)
-        elapsed = sum(step["seconds"] for step in read_steps(folder))
-        return cls(folder, lock, elapsed)
+        with _released_on_error(lock):
+            steps = read_steps(folder)
+            return cls(folder, lock, steps[-1]["elapsed"] if steps else 0.0)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another run have the directory."""
         os.close(self._lock)
 
     @property
@@ -104,7 +111,7 @@ class Ledger:
         if key not in self._steps:
             start = time.monotonic()
             result = json.loads(json.dumps(compute()))  # what a resumed sitting would read back, so both behave alike
-            step = {"key": key, "seconds": time.monotonic() - start, "result": result}
+            step = {"key": key, "seconds": time.monotonic() - start, "elapsed": self.elapsed, "result": result}
             slug = re.sub(r"[^\w.-]+", "-", key)[:80]
             write_json(self.folder / "steps" / f"{len(self._steps):04d}-{slug}.json", step)
             self._steps[key] = step
@@ -159,6 +166,16 @@ def _acquire(folder: Path) -> int:
     return lock
 
 
+@contextlib.contextmanager
+def _released_on_error(lock: int) -> Iterator[None]:
+    """Let go of the lock when opening fails, so that the right call after it finds the directory free."""
+    try:
+        yield
+    except BaseException:
+        os.close(lock)
+        raise
+
+
 def read_steps(folder: Path) -> list[dict[str, Any]]:
     """Read the finished steps of a run, in order.
 
@@ -167,6 +184,6 @@ def read_steps(folder: Path) -> list[dict[str, Any]]:
     """
     steps = [read_json(path) for path in sorted((folder / "steps").glob("*.json"))]
     for path, step in zip(sorted((folder / "steps").glob("*.json")), steps, strict=True):
-        if not isinstance(step, dict) or not {"key", "seconds", "result"} <= set(step):
+        if not isinstance(step, dict) or not {"key", "seconds", "elapsed", "result"} <= set(step):
             raise LedgerError(f"{path} is not a step record. Restore it, or remove it and --resume to repeat that step.")
     return steps

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from strop.errors import UsageError
@@ -185,11 +185,13 @@ def take_pair(
     candidate.park()
     sleep(jitter(seed, comparison, index, pause))
     heads = coin(seed, comparison, index)
-    order = (candidate, baseline) if heads else (baseline, candidate)
+    arms = {"baseline": baseline, "candidate": candidate}
+    roles = ("candidate", "baseline") if heads else ("baseline", "candidate")
     blocks: list[Block] = []
     for point in sorted(plan.points, key=lambda name: uniform(seed, comparison, index, "order", name)):
         visit = plan.points[point]
         inputs = draw_inputs(visit.discards + visit.timed, baseline.points[point], seed, comparison, index, "inputs", point)
-        blocks += [arm.block(point, inputs, visit.discards) for arm in order]
+        # A living arm may be the candidate of one comparison and the baseline of the next: its role names its blocks.
+        blocks += [replace(arms[role].block(point, inputs, visit.discards), arm=role) for role in roles]
     voided = blocks_void_reason(blocks, cores or len(usable_cpus()))
     return Pair(index=index, round=round, candidate_first=heads, blocks=tuple(blocks), voided=voided)

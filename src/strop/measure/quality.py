@@ -83,7 +83,14 @@ class QualityResult:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of one example's difference, read off the one-sided bound of the loss."""
+        """Standard deviation of one example's difference.
+
+        From the discordant examples where outcomes are right/wrong and unrelated, with one added to each kind so that
+        none seen does not promise none to come; else read off the one-sided bound of the loss.
+        """
+        if self.only_baseline is not None and self.only_candidate is not None and self.clusters == self.n:
+            ours, theirs = (self.only_baseline + 1) / (self.n + 2), (self.only_candidate + 1) / (self.n + 2)
+            return math.sqrt(ours + theirs - (ours - theirs) ** 2)
         bound = -self.difference.low if self.higher_is_better else self.difference.high
         tail = float(special.ndtri((1 + self.difference.confidence) / 2))
         return (bound - self.loss) / tail * math.sqrt(self.n)

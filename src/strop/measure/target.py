@@ -21,6 +21,7 @@ class Target(Protocol):
     * ``answer_digest() -> str``: digest of the answer of the latest ``run``, without running again.
     * ``run_variant(point, index, variant) -> None``: like ``run`` on an input of the same shape and kind that was never
       given before, derived from input ``index`` and the number ``variant``.
+    * ``make_variants(point, index, variants) -> None``: called before, outside the clock, if deriving takes time.
     """
 
     @property

@@ -13,6 +13,9 @@ from strop.measure.clock import Clock, monotonic_ns
 from strop.measure.target import Target
 from strop.units import Seconds
 
+SETTLING: Seconds = 0.3
+"""For comparing windows after everything that had to be compiled is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmRule:
@@ -24,7 +27,8 @@ class WarmRule:
         window: calls in a window; a window shrinks to what fits into one second, but never below three calls.
         tolerance: two neighbouring windows agree when their medians differ by less than this share.
         max_calls: calls at each point, at most.
-        max_seconds: seconds over all points together, at most. A third of it may go into giving every input once.
+        max_seconds: seconds over all points together, at most. A third of it may go into giving every input once; a target
+            that compiles something on the way may take all of it at each point, and ``SETTLING`` more.
     """
 
     min_calls: int = 3
@@ -93,6 +97,7 @@ def time_calls(target: Target, point: str, inputs: Sequence[int], discards: int,
 def time_variants(target: Any, point: str, index: int, variants: Sequence[int], clock: Clock = monotonic_ns) -> list[int]:
     """Time one call on each of ``variants`` of input ``index``: inputs the target has never seen."""
     run, synchronize, taken = target.run_variant, synchronizer(target), []
+    getattr(target, "make_variants", lambda *_: None)(point, index, variants)
     with no_collector():
         for variant in variants:
             synchronize()
@@ -106,8 +111,9 @@ def time_variants(target: Any, point: str, index: int, variants: Sequence[int], 
 def warm(target: Target, point: str, rule: WarmRule, share: float = 1.0, clock: Clock = monotonic_ns) -> WarmReport:
     """Call ``target`` at ``point`` until it is steady, or the rule's caps are reached.
 
-    First every input is given once, as far as a third of the time allows, because many engines build something for each
-    new shape. Then windows over the same inputs are compared, so that inputs of different lengths do not look like drift.
+    First every input is given once, as far as the rule allows, because many engines build something for each new shape, and
+    building must not fall into a timed block. Then windows over the same inputs are compared, so that inputs of different
+    lengths do not look like drift.
 
     Args:
         target: what is warmed.
@@ -118,7 +124,14 @@ def warm(target: Target, point: str, rule: WarmRule, share: float = 1.0, clock: 
     """
     start = clock()
     least, most = start + 1e9 * share * rule.min_seconds, start + 1e9 * share * rule.max_seconds
-    calls, typical = _first_calls(target, point, rule, least, max(least, (2 * start + most) / 3), clock)
+    begun = _events(target)
+
+    def may_go_on() -> bool:
+        compiles = _events(target) > begun
+        return clock() < (start + 1e9 * rule.max_seconds if compiles else max(least, (2 * start + most) / 3))
+
+    calls, typical = _first_calls(target, point, rule, least, may_go_on, clock)
+    most = max(most, clock() + 1e9 * SETTLING) if _events(target) > begun else most
     available = target.points[point]
     window = max(3, min(rule.window, int(1e9 // max(typical, 1))))
     chosen = [number % available for number in range(window)]
@@ -133,11 +146,13 @@ def warm(target: Target, point: str, rule: WarmRule, share: float = 1.0, clock: 
     return WarmReport(calls=calls, seconds=(clock() - start) / 1e9, steady=steady, call_seconds=median / 1e9)
 
 
-def _first_calls(target: Target, point: str, rule: WarmRule, least: float, most: float, clock: Clock) -> tuple[int, float]:
+def _first_calls(
+    target: Target, point: str, rule: WarmRule, least: float, may_go_on: Callable[[], bool], clock: Clock
+) -> tuple[int, float]:
     """Make the calls that precede the windows; return how many, and the nanoseconds of the last one."""
     available, calls, last = target.points[point], 0, 0.0
     room = max(rule.min_calls, rule.max_calls - 3 * rule.window)
-    while calls < rule.min_calls or (calls < room and (clock() < least or (calls < available and clock() < most))):
+    while calls < rule.min_calls or (calls < room and (clock() < least or (calls < available and may_go_on()))):
         last = float(time_calls(target, point, [calls % available], 0, clock)[0])
         calls += 1
     return calls, last

@@ -91,11 +91,12 @@ class QualityCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Sizes of one arm in bytes; ``None`` is "not measured"."""
+    """Sizes of one arm in bytes; ``None`` is "not measured". ``note`` says what fresh processes prove about the first."""
 
     process_peak: Bytes | None = None
     tensor_peak: Bytes | None = None
     disk: Bytes | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

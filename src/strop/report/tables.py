@@ -258,6 +258,8 @@ def footprint(report: RunReport) -> Table:
     if cold is None:
         rows.append((Cell("Fresh process to first answer"), *(measured(NOT_MEASURED) for _ in range(3))))
     note = f"Fresh processes: {cold.starts} starts per arm, {cold.condition}." if cold else ""
+    if after.note:
+        note += f" {after.note[:1].upper()}{after.note[1:]}."
     if cold and cold.speedup:
         note += f" First answer, paired: {words.speedup(cold.speedup)}."
     return Table(

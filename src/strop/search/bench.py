@@ -140,6 +140,14 @@ class Bench:
         finally:
             self.dismiss(seat)
 
+    @contextlib.contextmanager
+    def opened(self, prepared: Prepared, name: str) -> Iterator[Seat]:
+        """An arm that only answers, for the length of a ``with`` block: loaded and parked, neither warm nor profiled."""
+        with contextlib.closing(self._start(prepared, name)) as arm:
+            marks = arm.load(LOAD_TIMEOUT)
+            arm.park()
+            yield Seat(prepared, arm, {}, marks, 0.0)
+
     def call(self, seat: Seat, method: str, arguments: Mapping[str, Any], timeout: Seconds) -> Any:
         """Let a parked arm do something untimed, and park it again."""
         return seat.arm.call(method, arguments, timeout=timeout)
@@ -158,7 +166,12 @@ class Bench:
         return pairs
 
     def confirm(
-        self, name: str, baseline: Prepared, candidate: Prepared, plan: ConfirmPlan, told: Callable[[int, Seat, Seat], None]
+        self,
+        name: str,
+        baseline: Prepared,
+        candidate: Prepared,
+        plan: ConfirmPlan,
+        told: Callable[[int, Seat, Seat], None] = lambda number, baseline, candidate: None,
     ) -> list[Pair]:
         """Take the pre-registered pairs on fresh processes, round by round.
 

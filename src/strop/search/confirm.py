@@ -1,4 +1,4 @@
-"""The claim: pre-registered, on fresh processes, with evaluation data that nothing has seen."""
+"""The claim: pre-registered, on evaluation data that nothing has seen, and on fresh processes."""
 
 from __future__ import annotations
 
@@ -6,50 +6,69 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from strop.errors import MeasureError, WrongAnswersError
 from strop.ledger.judgement import read_comparisons, record_judgement
+from strop.measure.audit import audit
+from strop.measure.collect import block_plan
 from strop.measure.confirm import confirm_size
 from strop.measure.plan import ConfirmPlan
 from strop.measure.quality import Guard, QualityResult
-from strop.measure.result import Comparison, Verdict
+from strop.measure.result import Block, Comparison, Finding, Verdict
+from strop.measure.solo import solo_finding, solo_stretch
 from strop.observe import Level
 from strop.search.bench import Seat
 from strop.search.session import ROUNDS, Session
 from strop.trial.workshop import Prepared
 
+DISHONEST = frozenset({"cached-results", "timed-answers-differ", "shape-changed"})
+"""Findings of the audits after which a speed is not claimed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A confirmed (or refuted) claim as the ledger holds it."""
+    """A confirmed (or refuted) claim as the ledger holds it.
 
-    row: Mapping[str, Any]
+    Attributes:
+        quality_row: judgement of the answers; ``None`` when the workload claims no quality.
+        row: timing, audits, memory and starts; ``None`` when quality already refuted the claim.
+    """
+
+    quality_row: Mapping[str, Any] | None
+    row: Mapping[str, Any] | None
 
     @property
     def comparisons(self) -> dict[str, Comparison]:
-        """Operating point → confirm-phase comparison."""
-        return read_comparisons(self.row["confirm"])
+        """Operating point → confirm-phase comparison; empty when nothing was timed."""
+        return read_comparisons(self.row["confirm"]) if self.row else {}
 
     @property
     def quality(self) -> QualityResult | None:
-        """The guard on the confirming split; ``None`` when the workload claims no quality."""
-        return QualityResult.from_json(self.row["quality"]["result"]) if self.row["quality"] else None
+        """The guard on the confirming split; ``None`` when the workload claims no quality, or the answers cannot be judged."""
+        return QualityResult.from_json(self.quality_row["result"]) if self.quality_row and "result" in self.quality_row else None
 
     @property
     def holds(self) -> bool:
         """Whether both parts of the claim are proven: faster, and quality kept (each at full alpha, since both must hold)."""
-        kept = self.row["quality"] is None or (self.quality is not None and self.quality.guard is Guard.HELD)
-        return self.comparisons["all"].verdict is Verdict.FASTER and kept
+        return not self.problem
 
     @property
     def problem(self) -> str:
         """Why it does not hold, in words; empty when it does."""
-        overall, quality = self.comparisons["all"], self.quality
-        if overall.verdict is not Verdict.FASTER:
-            return f"confirmation says {overall.verdict.value}"
-        return "" if self.holds or quality is None else f"{quality.guard.value}: {quality.describe()}"
+        if self.quality_row is not None and "wrong" in self.quality_row:
+            return f"wrong: {self.quality_row['wrong']}"
+        if self.quality is not None and self.quality.guard is not Guard.HELD:
+            return f"{self.quality.guard.value}: {self.quality.describe()}"
+        if self.row is None:
+            return "nothing was timed"
+        caught = [f["message"] for f in self.row["checks"] if f["code"] in DISHONEST]
+        if caught:
+            return f"an audit failed: {caught[0]}"
+        overall = self.comparisons["all"]
+        return "" if overall.verdict is Verdict.FASTER else f"confirmation says {overall.verdict.value}"
 
 
 def confirm(session: Session, result: Prepared, screened: Comparison, alpha: float) -> Confirmation:
-    """Register the claim "``result`` is faster than the original and as good", then test it.
+    """Register the claim "``result`` is faster than the original and as good", then test it, the answers first.
 
     Args:
         session: the run.
@@ -68,32 +87,71 @@ def confirm(session: Session, result: Prepared, screened: Comparison, alpha: flo
         exact=session.request.exact,
     )
     claim = {"baseline": session.baseline.recipe.key, "candidate": key, "plan": plan.to_json()}
-    session.ledger.step(f"registered/{key}", lambda: claim)
     registered = ConfirmPlan.from_json(session.ledger.step(f"registered/{key}", lambda: claim)["plan"])
-    session.tell("confirm.started", f"confirming {result.recipe}: {ROUNDS} fresh process pairs × {registered.pairs} pairs")
-    row = session.ledger.step(f"confirm/{key}", lambda: _test(session, result, registered))
-    confirmation = Confirmation(row)
+    session.tell("confirm.started", f"confirming {result.recipe}: quality on data that nothing has seen")
+    quality = session.ledger.step(f"quality/{key}", lambda: _judge(session, result))
+    confirmation = Confirmation(quality, None)
+    if quality is None or (confirmation.quality is not None and confirmation.quality.guard is Guard.HELD):
+        session.tell("confirm.timing", f"confirming {result.recipe}: {ROUNDS} fresh process pairs × {registered.pairs} pairs")
+        confirmation = Confirmation(quality, session.ledger.step(f"confirm/{key}", lambda: _time(session, result, registered)))
     words = confirmation.problem or "confirmed"
     session.tell("confirm.done", f"{result.recipe}: {words}", level=Level.RESULT, holds=confirmation.holds)
     return confirmation
 
 
-def _test(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, Any]:
+def _judge(session: Session, result: Prepared) -> dict[str, Any] | None:
+    if session.workload.quality.unjudged:
+        return None
+    try:
+        with session.bench.opened(result, "candidate") as candidate:
+            return session.examiner.examine("confirming", session.original(), candidate)
+    except WrongAnswersError as error:
+        return {"wrong": str(error)}
+
+
+def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, Any]:
     name = f"confirm/{result.recipe.key}"
     starts: list[dict[str, Any]] = []
-    quality: list[dict[str, Any] | None] = []
+    findings: list[Finding] = []
+    tensors: dict[str, int | None] = {}
+    alone: dict[str, tuple[Block, Block]] = {}
 
     def told(number: int, baseline: Seat, candidate: Seat) -> None:
         both = {"baseline": baseline, "candidate": candidate}
-        starts.append({arm: {"peak": s.arm.peak_memory().peak, "marks": dict(s.marks)} for arm, s in both.items()})
-        if number == 0:
-            quality.append(session.examiner.examine("confirming", baseline, candidate))
+        starts.append(
+            {arm: {"peak": s.arm.peak_memory().peak, "marks": dict(s.marks), "seconds": s.seconds} for arm, s in both.items()}
+        )
         session.tell("confirm.round", f"round {number + 1} of {plan.rounds}", round=number + 1)
+        if number == 0:
+            findings.extend(audit(baseline.arm, candidate.arm, seed=session.request.seed))
+        if number == plan.rounds - 1:
+            alone.update(_solo(session, baseline, candidate))
+            tensors.update({arm: _tensor_peak(session, seat) for arm, seat in both.items()})
 
     pairs = session.bench.confirm(name, session.baseline, result, plan, told)
+    judgement = record_judgement(session.ledger, name.replace("/", "-"), plan, pairs, session.materials.points)
+    judged = read_comparisons(judgement)
+    sensitive = [solo_finding(point, ours, theirs, judged[point].speedup.estimate) for point, (ours, theirs) in alone.items()]
+    findings += [finding for finding in sensitive if finding is not None]
     return {
-        "confirm": record_judgement(session.ledger, name.replace("/", "-"), plan, pairs, session.materials.points),
-        "quality": quality[0],
+        "confirm": judgement,
+        "checks": [{"code": f.code, "message": f.message, "advice": f.advice} for f in findings],
         "starts": starts,
+        "tensors": tensors,
         "disk": {"baseline": session.baseline.size, "candidate": result.size},
     }
+
+
+def _solo(session: Session, baseline: Seat, candidate: Seat) -> dict[str, tuple[Block, Block]]:
+    plan = block_plan(baseline.profile, candidate.profile)
+    blocks = [solo_stretch(seat.arm, seat.profile, plan, seed=session.request.seed) for seat in (baseline, candidate)]
+    return {point: (blocks[0][point], blocks[1][point]) for point in plan.points}
+
+
+def _tensor_peak(session: Session, seat: Seat) -> int | None:
+    """Return the most bytes of tensors one call holds; ``None`` where the engine does not allocate through torch."""
+    try:
+        return session.bench.call(seat, "tensor_peak", {}, 120.0)  # type: ignore[no-any-return]
+    except MeasureError as error:
+        session.tell("warning", f"peak memory of tensors could not be read: {error}", level=Level.WARNING)
+        return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from strop.contract.examples import read_examples
 from strop.contract.pytree import flatten, to_numpy
 from strop.contract.quality import MaxDrop, scores
 from strop.contract.workload import Workload
-from strop.errors import WorkloadError
+from strop.errors import WorkloadError, WrongAnswersError
 from strop.ledger.guard import record_corpus, record_scores
 from strop.ledger.ledger import Ledger
 from strop.search.bench import Bench, Seat
@@ -31,6 +31,8 @@ Unrelated answers of equal size are at a distance of about 1.4, so even a lossy 
 """
 
 EVALUATION_TIMEOUT: Seconds = 600.0
+
+T = TypeVar("T")
 
 
 class Examiner:
@@ -82,7 +84,7 @@ class Examiner:
         name = f"{candidate.prepared.recipe.key}-{split}"
         settings: dict[str, Any] = {"metric": quality.name, "higher_is_better": quality.higher_is_better, "alpha": self._alpha}
         if quality.metric is not None:
-            values = self._corpus(before, labels), self._corpus(after, labels)
+            values = self._corpus(before, labels), self._judged(self._corpus, after, labels)
             return record_corpus(
                 self._ledger,
                 name,
@@ -92,14 +94,24 @@ class Examiner:
                 margin=self._max_drop.margin(values[0]),
                 **settings,
             )
-        ours, theirs = scores(quality, before, labels), scores(quality, after, labels)
+        ours = scores(quality, before, labels)
         _refuse_nan(quality.name, ours)
+        theirs = self._judged(lambda answers, truth: scores(quality, answers, truth), after, labels)
+        if theirs.shape != ours.shape or not np.isfinite(theirs).all():
+            raise WrongAnswersError(f"quality {quality.name!r} gives NaN, infinity or another number of scores for its answers")
         sources = None
         if data.sources is not None:  # one source per example, where an input is a batch of several
             counts = [len(scores(quality, [answer], [label])) for answer, label in zip(before, labels, strict=True)]
             sources = [str(source) for source, count in zip(data.sources, counts, strict=True) for _ in range(count)]
         margin = self._max_drop.margin(float(ours.mean()))
         return record_scores(self._ledger, name, ours.tolist(), theirs.tolist(), sources=sources, margin=margin, **settings)
+
+    def _judged(self, measure: Callable[[list[Any], list[Any]], T], answers: list[Any], labels: list[Any]) -> T:
+        try:
+            return measure(answers, labels)
+        except Exception as error:  # the user's own measure, on answers that it was not written for
+            message = f"quality {self._workload.quality.name!r} fails on its answers: {type(error).__name__}: {error}"
+            raise WrongAnswersError(message) from error
 
     def _corpus(self, answers: list[Any], labels: list[Any]) -> float:
         metric = self._workload.quality.metric

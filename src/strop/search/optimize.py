@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from strop.contract.card import Fidelity
 from strop.contract.recipe import Recipe
 from strop.diagnose.suggest import RULES
 from strop.ledger.judgement import read_comparisons, record_judgement
@@ -15,9 +16,11 @@ from strop.measure.plan import ScreenPlan
 from strop.measure.result import Comparison, Finding, Verdict
 from strop.measure.roofline import measure_roofs
 from strop.observe import Level
-from strop.search.compose import compose, prune
+from strop.pipeline import legal
+from strop.search.claims import claim_parts
+from strop.search.climb import Stack, Standing, climb
 from strop.search.confirm import Confirmation, confirm
-from strop.search.race import Standing, race
+from strop.search.prune import prune
 from strop.search.session import Session
 from strop.search.trials import Trial
 from strop.trial.workshop import Prepared
@@ -31,6 +34,8 @@ ROOF_SECONDS: Seconds = 1.5
 DETERMINISM_CALLS = 3
 UNLIKELY = 0.5
 """Gain assumed of an instruction that the diagnosis knows and does not suggest; it is tried last."""
+FASTER_THAN_BARE = 0.7
+"""A tried recipe that reaches this part of the leader's gain is preferred to the leader less its lossy part, untried."""
 TYPICAL_GAIN = 3.0
 """Guess, before anything was tried, of how much faster a result starts and answers."""
 
@@ -57,7 +62,7 @@ class Search:
 
 
 def search(session: Session) -> Search:
-    """Calibrate, race, compose, prune and confirm within the budget.
+    """Calibrate, climb, prune, confirm and, if time is left, confirm what the parts contribute.
 
     Raises:
         MeasureError: the original model itself cannot be run.
@@ -81,38 +86,60 @@ def search(session: Session) -> Search:
         )
         findings.append(Finding(code="budget-too-small", message=message, advice=advice))
         session.tell("warning", f"{message}; {advice}", level=Level.WARNING)
-    standing = race(session, gains)
+    standing = climb(session, gains)
     found = Search(standing, placebo, findings=findings)
-    stacks = compose(session, standing)
-    if stacks and not session.out_of_time():
-        best, found.ablation = prune(session, standing, stacks[-1])
-        stacks = [*stacks, best] if best.recipe != stacks[-1].recipe else stacks
-    _confirm_best(session, found, stacks)
+    if standing.leader is not None:
+        _confirm_best(session, found, standing.leader)
     if any(f.code == "placebo-kept" for f in findings):
         found.result = None
+    if found.result is not None and found.confirmations[-1][1].row is not None:
+        claim_parts(session, standing, found.result, found.confirmations[-1][1].row)
     return found
 
 
-def _confirm_best(session: Session, found: Search, stacks: list[Prepared]) -> None:
-    """Test the best stack; if its claim falls, the ones it grew from, while time is left.
+def _confirm_best(session: Session, found: Search, leader: Stack) -> None:
+    """Prune the best stack and test it; if its claim falls, test what would have won without it, while time is left.
 
-    The first claim has :data:`FIRST_SHARE` of alpha where there is something to fall back on, the later ones share the
-    rest, so that the chance of any false claim stays below alpha.
+    The first claim has :data:`FIRST_SHARE` of alpha, the later ones share the rest, so that the chance of any false claim
+    stays below alpha.
     """
-    if found.standing.leader is None:
-        return
-    screened = found.standing.leader[0].comparisons["all"]
-    claims = list({stack.recipe.key: stack for stack in reversed(stacks)}.values())[:MOST_CLAIMS]
-    alpha = session.request.alpha
-    for number, stack in enumerate(claims):
-        if number and session.budget.left < session.ledger.seconds(f"confirm/{claims[0].recipe.key}"):
+    best = leader.prepared
+    if not session.out_of_time():
+        best, found.ablation = prune(session, best)
+    claims, alpha = [(best, leader.screened)], FIRST_SHARE * session.request.alpha
+    while claims and len(found.confirmations) < MOST_CLAIMS:
+        stack, screened = claims.pop()
+        if found.confirmations and session.budget.left < session.reserved:
             return
-        share = 1.0 if len(claims) == 1 else FIRST_SHARE if number == 0 else (1 - FIRST_SHARE) / (len(claims) - 1)
-        confirmation = confirm(session, stack, screened, share * alpha)
+        confirmation = confirm(session, stack, screened, alpha)
         found.confirmations.append((stack, confirmation))
         if confirmation.holds:
             found.result = stack
             return
+        alpha = (1 - FIRST_SHARE) / (MOST_CLAIMS - 1) * session.request.alpha
+        claims = [next_best] if (next_best := _fallback(session, found, leader)) is not None else []
+
+
+def _fallback(session: Session, found: Search, leader: Stack) -> tuple[Prepared, Comparison] | None:
+    """Return the fastest recipe that does not share the lossy part of those whose claim fell, with what sizes its rounds.
+
+    Such a recipe may never have been tried as a whole: the leader less its lossy part keeps the leader's settings.
+    """
+    fallen = [lossy_part(stack.recipe) for stack, _ in found.confirmations]
+    sound = [s for s in found.standing.stacks if lossy_part(s.recipe) not in fallen]
+    rest = leader.recipe.without(*(i.number for i in lossy_part(leader.recipe)))
+    if Recipe() not in fallen and len(rest) and legal(rest, session.workload.traits) is None:
+        (prepared,) = session.prepare([rest])
+        tried = max((s.gain for s in sound), default=0.0)
+        if prepared.ready and tried < FASTER_THAN_BARE * leader.gain:
+            return prepared, leader.screened
+    best = max(sound, key=lambda s: s.gain, default=None)
+    return (best.prepared, best.screened) if best is not None else None
+
+
+def lossy_part(recipe: Recipe) -> Recipe:
+    """Return the instructions of a recipe that may change answers beyond rounding."""
+    return Recipe(i for i in recipe if i.card.fidelity is Fidelity.LOSSY)
 
 
 def _diagnose(session: Session) -> dict[int, float]:
@@ -170,8 +197,8 @@ def _calibrate(session: Session) -> Comparison:
     comparison = read_comparisons(row["judgement"])["all"]
     session.spread = max(0.005, comparison.evidence.get("sigma", session.spread))
     original = session.original()
-    pair = block_plan(original.profile, original.profile).pair_seconds
-    session.expect_confirm(original.seconds / TYPICAL_GAIN, pair, SMALLEST_ROUND, TYPICAL_GAIN)
+    session.pair_seconds = block_plan(original.profile, original.profile).pair_seconds
+    session.expect_confirm(original.seconds / TYPICAL_GAIN, session.pair_seconds, SMALLEST_ROUND, TYPICAL_GAIN)
     session.tell(
         "baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from strop import catalogue
 from strop.contract.draft import Facts
@@ -14,8 +14,37 @@ from strop.contract.ties import Trait
 from strop.measure.host import Host
 from strop.pipeline import legal
 
-COST_SECONDS = (15.0, 22.0, 150.0)
-"""Typical trial, preparing included, by cost class (free, calibrate, fit); only the order of trying depends on it."""
+GROUP_SPREAD, STEP_SPREAD = 0.4, 0.15
+"""How far the logarithm of a gain lies from its prediction: what a whole group does is known less than what a step adds."""
+
+OPENING_GAIN, SETTING_GAIN = 1.15, 1.03
+"""Expected gain of another choice for a setting of the stack: one that acts at opening, and any other."""
+
+OVERLAP = 0.5
+"""An instruction added to a stack gives about this part of (the logarithm of) what it would give alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A recipe worth trying, and what is believed about it before it was.
+
+    Attributes:
+        recipe: what to try.
+        against: key of the stack it is an addition to; empty: a group, tried against the original.
+        mean: expected logarithm of its speed-up over what it is tried against.
+        spread: standard deviation of that belief.
+    """
+
+    recipe: Recipe
+    against: str = ""
+    mean: float = 0.0
+    spread: float = GROUP_SPREAD
+
+    def improvement(self, best: float) -> float:
+        """Return the expected improvement ``E[max(gain - best, 0)]`` for a normal belief (Jones, Schonlau and Welch 1998)."""
+        z = (self.mean - best) / self.spread
+        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return self.spread * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
 
 
 def variants(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[int] = ()) -> list[Instruction]:
@@ -41,10 +70,10 @@ def variants(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[i
     return found
 
 
-def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: Mapping[int, float]) -> list[Recipe]:
+def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: Mapping[int, float]) -> list[Proposal]:
     """Return the smallest legal groups: each instruction alone, or with one enabler that brings what it needs.
 
-    Best promised gain per second of preparing first; ``gains`` are predictions by instruction number.
+    ``gains`` are predictions by instruction number; the card's prior stands in where they are silent.
     """
     enablers = [i for i in instructions if i.card.enabler]
     found: dict[str, Recipe] = {}
@@ -56,42 +85,34 @@ def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: 
             useful = [p for p in pairs if legal(p, start) is None and (not candidates or _enables(instruction, p))]
             candidates += useful
         found.update({recipe.key: recipe for recipe in candidates})
-    return sorted(found.values(), key=lambda recipe: promise(recipe, gains), reverse=True)
+    return [Proposal(r, mean=sum(math.log(gains.get(i.number, i.card.prior)) for i in r)) for r in found.values()]
 
 
 def additions(
     stack: Recipe, instructions: Sequence[Instruction], facts: Facts, host: Host, start: frozenset[Trait]
-) -> list[Recipe]:
+) -> list[Proposal]:
     """Return the stack with one more instruction, or with one setting of its own changed to another choice."""
-    found: dict[str, Recipe] = {}
+    found: dict[str, Proposal] = {}
     numbers = {i.number for i in stack}
     for instruction in instructions:
         if instruction.number not in numbers:
-            found.setdefault((added := stack.with_(instruction)).key, added)
+            mean = OVERLAP * math.log(instruction.card.prior)
+            proposal = Proposal(stack.with_(instruction), against=stack.key, mean=mean, spread=STEP_SPREAD)
+            found.setdefault(proposal.recipe.key, proposal)
     for member in stack:
-        for field, values in member.space(facts, host).items():
+        for name, values in member.space(facts, host).items():
+            mean = math.log(OPENING_GAIN if name in member.opening else SETTING_GAIN)
             for value in values:
-                changed = stack.with_(replace(member, **{field: value}))  # type: ignore[type-var]
-                found.setdefault(changed.key, changed)
+                changed = stack.with_(replace(member, **{name: value}))  # type: ignore[type-var]
+                found.setdefault(changed.key, Proposal(changed, against=stack.key, mean=mean, spread=STEP_SPREAD))
     found.pop(stack.key, None)
-    return sorted((r for r in found.values() if legal(r, start) is None), key=lambda r: _step_promise(stack, r), reverse=True)
+    return [p for p in found.values() if legal(p.recipe, start) is None]
 
 
 def removals(stack: Recipe, start: frozenset[Trait]) -> list[tuple[Instruction, Recipe]]:
     """Return each instruction that can be taken out on its own, with what remains."""
     found = [(i, stack.without(i.number)) for i in stack]
     return [(i, rest) for i, rest in found if len(rest) and legal(rest, start) is None]
-
-
-def promise(recipe: Recipe, gains: Mapping[int, float]) -> float:
-    """Return the logarithm of the expected gain per second of preparing; gains of a group multiply."""
-    gain = math.prod(gains.get(i.number, i.card.prior) for i in recipe)
-    return math.log(max(gain, 1.0)) / max(COST_SECONDS[i.card.cost] for i in recipe)
-
-
-def _step_promise(stack: Recipe, recipe: Recipe) -> float:
-    added = [i for i in recipe if i not in stack.instructions]
-    return promise(Recipe(added), {}) if added else 0.0
 
 
 def _enables(instruction: Instruction, pair: Recipe) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from scipy import special
+
 from strop.contract.recipe import Recipe
 from strop.contract.workload import Workload
 from strop.ledger.judgement import read_comparisons
@@ -41,6 +43,7 @@ class Session:
         baseline: the original model as an artefact.
         spread: spread of a pair's log-ratio when both arms are the same; from the A/A calibration.
         reserved: seconds that confirming needs.
+        pair_seconds: what a pair of the original with itself takes.
     """
 
     request: Request
@@ -56,6 +59,7 @@ class Session:
     baseline: Prepared
     spread: float = 0.03
     reserved: Seconds = 0.0
+    pair_seconds: Seconds = 0.0
     _original: Seat | None = None
     _told: set[str] = field(default_factory=set)
 
@@ -105,18 +109,18 @@ class Session:
         return self.budget.left <= self.reserved
 
     def chance_to_confirm(self, screened: QualityResult) -> float:
-        """Return the chance that the confirming split shows non-inferiority, if screening's rates are the true ones.
+        """Return the chance that the confirming split shows non-inferiority, given what the screening split showed.
 
-        Normal approximation to the paired difference, with one example added to each discordant cell so that a
-        screening split without disagreement does not promise certainty.
+        Normal approximation to the paired difference; the screened loss is itself uncertain, so the chance is the
+        predictive one ("assurance": O'Hagan, Stevens and Campbell 2005), not the power at the estimate.
         """
         data = self.workload.splits.get("confirming")
         if data is None or screened.n == 0:
             return 0.0
         confirming = max(1, round(len(data.inputs) * screened.n / max(1, len(self.workload.splits["screening"].inputs))))
-        loss = screened.loss
-        deviation = screened.deviation / math.sqrt(confirming)
-        return 0.5 * math.erfc(-((screened.margin - loss) / deviation - 1.645) / math.sqrt(2))
+        error = screened.deviation / math.sqrt(confirming)
+        needed = (screened.margin - screened.loss) / error - float(special.ndtri(1 - self.request.alpha))
+        return float(special.ndtr(needed / math.sqrt(1 + confirming / screened.n)))
 
     def tell(self, name: str, text: str = "", *, level: Level = Level.PROGRESS, **data: Any) -> None:
         """Emit an event."""

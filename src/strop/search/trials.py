@@ -8,18 +8,18 @@ from typing import Any
 
 from strop.contract.card import Fidelity
 from strop.contract.recipe import Recipe
-from strop.errors import MeasureError
+from strop.errors import MeasureError, WrongAnswersError
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.plan import ScreenPlan
 from strop.measure.quality import Guard, QualityResult
 from strop.measure.result import Comparison, Verdict
-from strop.pipeline import Outcome, Preparation
+from strop.pipeline import Preparation
 from strop.search.bench import Seat
 from strop.search.session import Session
 from strop.trial.workshop import Prepared
 
-PASSING = frozenset({"faster", "no worthwhile gain", "undecided", "slower"})
-"""Statuses of trials whose answers were sound."""
+FAIR_CHANCE = 0.5
+"""A recipe whose quality will more probably fail to be confirmed than not is not carried on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ def _attempt(session: Session, prepared: Prepared, against: Seat, delta: float, 
         if overall.verdict is not Verdict.FASTER:
             return {**row, "status": overall.verdict.value, "reason": ""}
         row["quality"] = session.examiner.examine("screening", session.original(), seat)
+    except WrongAnswersError as error:
+        return {**row, "status": "wrong", "reason": str(error)}
     except MeasureError as error:
         return {**row, "status": "failed to run", "reason": str(error)}
     status, reason = _quality_status(session, row["quality"])
@@ -116,7 +118,7 @@ def _quality_status(session: Session, record: Mapping[str, Any] | None) -> tuple
     if result.guard is Guard.BROKEN:
         return "worse quality", result.describe()
     chance = session.chance_to_confirm(result)
-    if chance < 0.5:
+    if chance < FAIR_CHANCE:
         return "unproven quality", f"{result.describe()}; the confirming data would show it with a chance of {100 * chance:.0f} %"
     return "faster", ""
 
@@ -124,8 +126,3 @@ def _quality_status(session: Session, record: Mapping[str, Any] | None) -> tuple
 def fidelity(recipe: Recipe) -> Fidelity:
     """The worst fidelity on the recipe's cards."""
     return max((i.card.fidelity for i in recipe), default=Fidelity.EXACT)
-
-
-def failed(prepared: Prepared) -> bool:
-    """Whether preparing ended without an artefact for a reason other than having nothing to do."""
-    return prepared.preparation.outcome is Outcome.FAILED

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,13 @@ class ProgramTarget:
         return [list(leaf.shape) for leaf in self._leaves(point, index)]
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Do something untimed: ``evaluate`` a file of inputs into a file of answers, or ``diagnose`` the model."""
+        """Do something untimed: ``evaluate`` a file of inputs into a file of answers, ``diagnose`` the model, or read its
+        ``tensor_peak``: the most bytes of tensors that one call holds, ``None`` where the engine works without torch.
+        """
         if method == "diagnose":
             return self._diagnose(arguments)
+        if method == "tensor_peak":
+            return self._tensor_peak()
         if method != "evaluate":
             raise ValueError(f"a program target has no method {method!r}")
         start = time.monotonic()
@@ -62,6 +68,14 @@ class ProgramTarget:
         inputs = {point: [kwargs or args for args, kwargs in calls] for point, calls in self._inputs.items()}
         model = self._program.model  # type: ignore[attr-defined]
         return diagnose(model, inputs, read_host(), arguments["roofs"], facts=Facts(**arguments["facts"])).to_json()
+
+    def _tensor_peak(self) -> int | None:
+        if "torch" not in sys.modules:
+            return None
+        from strop.measure.memory import tensor_peak
+
+        largest = {point: max(range(len(calls)), key=lambda n: _elements(calls[n])) for point, calls in self._inputs.items()}
+        return max(tensor_peak(partial(self.run, point, index)) for point, index in largest.items())
 
     def close(self) -> None:
         """Give back what the program holds."""
@@ -107,6 +121,38 @@ def source(engine: Engine, told: Mapping[str, Any]) -> Source | None:
         return rebuild(draft, catalogue.recipe_from_json(task.recipe))
 
     return build
+
+
+def _digest(leaves: Sequence[np.ndarray[Any, Any]]) -> str:
+    state = hashlib.sha256()
+    for leaf in leaves:
+        state.update(f"{leaf.dtype}{leaf.shape}".encode())
+        state.update(np.ascontiguousarray(leaf).tobytes())
+    return state.hexdigest()
+
+
+def _elements(call: Call) -> int:
+    return sum(int(np.prod(leaf.shape)) for leaf in flatten([list(call[0]), call[1]])[0])
+
+
+def _varied(variant: int) -> Callable[[Any], Any]:
+    orders: dict[int, np.ndarray[Any, Any]] = {}
+
+    def vary(leaf: Any) -> Any:
+        array = fresh = to_numpy(leaf)
+        if array.dtype.kind in "fc":
+            fresh = (array * (1 + variant * 2.0**-12)).astype(array.dtype)
+        elif array.ndim:
+            length = array.shape[-1]
+            order = orders.setdefault(length, np.random.default_rng(variant).permutation(length))
+            fresh = np.ascontiguousarray(array[..., order])
+        if isinstance(leaf, np.ndarray):
+            return fresh
+        import torch
+
+        return torch.from_numpy(fresh)
+
+    return vary
 
 
 def _call(example: Any, as_torch: bool) -> Call:

@@ -93,6 +93,10 @@ class Workshop:
         self._cache, self._origin, self._logs, self._seed = cache, origin, logs, seed
         self._logs.mkdir(parents=True, exist_ok=True)
 
+    def ready(self, recipe: Recipe) -> bool:
+        """Whether an artefact of this recipe, or the reason why there is none, is in the cache."""
+        return _complete(self._cache / artefact_key(recipe, self._origin))
+
     def prepare(self, recipes: Sequence[Recipe], timeout: Seconds) -> list[Prepared]:
         """Prepare recipes side by side, each in its own process under one fixed environment; nothing timed runs now.
 

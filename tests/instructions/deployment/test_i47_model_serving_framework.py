@@ -45,10 +45,20 @@ def test_hands_the_model_to_the_engine_and_adds_its_traits(engine: str) -> None:
 
 def test_buckets_and_streams_are_options_of_opening() -> None:
     draft = attention_draft()
-    instruction = ModelServingFramework(buckets=3, streams=2)
+    instruction = ModelServingFramework(buckets=3, trim=True, streams=2)
     instruction.at_engine(draft, Tally())
-    assert (draft.engine_options.buckets, draft.engine_options.streams) == (3, 2)
-    assert instruction.opening == {"buckets", "streams"}
+    options = draft.engine_options
+    assert (options.buckets, options.trim, options.streams) == (3, True, 2)
+    assert instruction.opening == {"buckets", "trim", "streams"}
+
+
+def test_rows_are_regrouped_only_on_top_of_buckets() -> None:
+    facts = Facts(dynamic=True)
+    assert "trim" not in ModelServingFramework().space(facts, HOST)
+    assert ModelServingFramework(buckets=4).space(facts, HOST)["trim"] == (False, True)
+    assert "buckets" not in ModelServingFramework(buckets=4, trim=True).space(facts, HOST), "or trim would be left alone"
+    with pytest.raises(ValueError, match="trim pads groups of rows to buckets"):
+        ModelServingFramework(trim=True)
 
 
 def test_two_engines_exclude_each_other() -> None:

@@ -26,7 +26,8 @@ class ModelServingFramework(Instruction):
     What it does:
         Chooses the engine that executes the model. Its graph is exported once, simplified, and written into the bundle;
         opening the bundle needs neither the model's code nor torch. ``buckets`` pads a varying dimension up to a few
-        sizes, each compiled at first use, where a runtime is faster on fixed shapes.
+        sizes, each compiled at first use, where a runtime is faster on fixed shapes. ``trim`` sorts the rows of a padded
+        batch by length and answers them in groups of 8, each padded to a bucket of its own.
 
     Why it helps:
         The runtime sees the whole graph: it folds constants, fuses operators, chooses memory layouts and plans memory
@@ -39,6 +40,7 @@ class ModelServingFramework(Instruction):
     Settings:
         engine: the runtime (name).
         buckets: padded sizes per varying dimension, 0 to 4; 0 keeps exact shapes (count).
+        trim: regroup the rows of batches by length; needs buckets, and an input that masks the padding (bool).
         streams: calls executed side by side; more raise throughput and latency (count).
 
     References:
@@ -54,15 +56,18 @@ class ModelServingFramework(Instruction):
         aliases=("engine",),
     )
 
-    opening: ClassVar[frozenset[str]] = frozenset({"buckets", "streams"})
+    opening: ClassVar[frozenset[str]] = frozenset({"buckets", "trim", "streams"})
 
     engine: Annotated[Literal["openvino", "onnxruntime"], Choices("openvino", "onnxruntime")] = "openvino"
     buckets: Annotated[int, Choices(0, 4)] = 0
+    trim: Annotated[bool, Choices(False, True)] = False
     streams: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.buckets <= MAX_BUCKETS:
             raise ValueError(f"buckets must be between 0 and {MAX_BUCKETS}, got {self.buckets}")
+        if self.trim and not self.buckets:
+            raise ValueError("trim pads groups of rows to buckets; set buckets to 1 or more, or trim to false")
         if self.streams < 1:
             raise ValueError(f"streams must be at least 1, got {self.streams}")
 
@@ -71,10 +76,14 @@ class ModelServingFramework(Instruction):
         return Ties(adds=engines.get(self.engine).adds, excludes=frozenset({Trait.ENGINE}))
 
     def space(self, facts: Facts, host: Host) -> Space:
-        """Offer buckets only where a dimension varies."""
+        """Offer buckets only where a dimension varies, and regrouping of rows only on top of buckets."""
         choices = dict(annotated_space(type(self)))
         if not facts.dynamic:
             del choices["buckets"]
+        if not self.buckets:
+            del choices["trim"]
+        elif self.trim:
+            choices.pop("buckets", None)
         return choices
 
     def decline(self, draft: Draft, host: Host) -> str | None:
@@ -94,4 +103,5 @@ class ModelServingFramework(Instruction):
     def at_engine(self, draft: Draft, tally: Tally) -> None:
         """Set how the artefact is opened."""
         draft.engine_options.buckets = self.buckets
+        draft.engine_options.trim = self.trim
         draft.engine_options.streams = self.streams

@@ -1,0 +1,189 @@
+"""Try what promises most until nothing does: groups against the original, additions against the best stack so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from strop.contract.instruction import Instruction
+from strop.contract.recipe import Recipe
+from strop.measure.result import Comparison
+from strop.observe import Level
+from strop.search.bench import Seat
+from strop.search.proposals import Proposal, additions, groups, variants
+from strop.search.repair import repairs
+from strop.search.session import Session
+from strop.search.trials import Trial, run_trial
+from strop.trial.workshop import Prepared
+from strop.units import Seconds
+
+STEP_DELTA = 0.01
+"""Smallest gain over the stack for which one more instruction is worth having."""
+
+SIDE_BY_SIDE = 2
+"""Recipes prepared at a time: their imports and exports are serial code, so two share the cores well."""
+
+PREPARE_SECONDS = (10.0, 18.0, 150.0)
+"""Guess by cost class (free, calibrate, fit)."""
+
+TRIAL_SECONDS: Seconds = 10.0
+"""Guess for the first trial, replaced by the mean of the trials so far."""
+
+
+@dataclass(slots=True)
+class Stack:
+    """A recipe that screening found faster and sound.
+
+    Attributes:
+        prepared: its artefact.
+        trial: against the original, or against the stack that it grew from.
+        gain: logarithm of its speed-up over the original, multiplied up along the way it was reached.
+        screened: the comparison with the original at the bottom of that way.
+        seat: its living arm, while it leads.
+    """
+
+    prepared: Prepared
+    trial: Trial
+    gain: float
+    screened: Comparison
+    seat: Seat | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it consists of."""
+        return self.prepared.recipe
+
+
+@dataclass(slots=True)
+class Standing:
+    """Where a search stands.
+
+    Attributes:
+        trials: finished, in order.
+        stacks: what was found faster, in order.
+        untried: what the budget did not allow.
+    """
+
+    trials: list[Trial] = field(default_factory=list)
+    stacks: list[Stack] = field(default_factory=list)
+    untried: list[Recipe] = field(default_factory=list)
+
+    @property
+    def leader(self) -> Stack | None:
+        """The fastest sound recipe so far."""
+        return max(self.stacks, key=lambda stack: stack.gain, default=None)
+
+
+def climb(session: Session, gains: Mapping[int, float]) -> Standing:
+    """Try recipes in the order of expected improvement per second until the reserve for confirming is reached.
+
+    Args:
+        session: the run.
+        gains: instruction number → gain that the diagnosis predicts; the card's prior stands in where it is silent.
+    """
+    climber = _Climber(session, gains)
+    while (chosen := climber.next()) is not None:
+        climber.attempt(chosen)
+    return climber.finish()
+
+
+class _Climber:
+    def __init__(self, session: Session, gains: Mapping[int, float]) -> None:
+        self._session, self._standing = session, Standing()
+        facts, host, start = session.materials.facts, session.host, session.workload.traits
+        self._pool: list[Instruction] = variants(facts, host, start, session.request.only)
+        self._waiting = {p.recipe.key: p for p in groups(self._pool, start, gains)}
+        self._prepared: dict[str, Prepared] = {}
+        self._tried: set[tuple[str, str]] = set()
+        self._spent: list[Seconds] = []
+        names = [str(p.recipe) for p in self._waiting.values()]
+        session.tell("race.started", f"{len(names)} groups to try", recipes=names)
+
+    def next(self) -> Proposal | None:
+        """Return the best proposal that time allows, prepared; ``None`` when there is none."""
+        ranked = sorted(self._proposals(), key=self._worth, reverse=True)
+        allowed = [p for p in ranked if self._recorded(p) or self._session.budget.allows(self._cost(p), self._session.reserved)]
+        if not allowed:
+            return None
+        chosen = allowed[0]
+        if chosen.recipe.key not in self._prepared:
+            others = [] if self._ready(chosen) else [p.recipe for p in allowed[1:] if not self._ready(p)]
+            for prepared in self._session.prepare([chosen.recipe, *others][:SIDE_BY_SIDE]):
+                self._prepared[prepared.recipe.key] = prepared
+        return chosen
+
+    def attempt(self, proposal: Proposal) -> None:
+        """Try one proposal and take its place in the standing."""
+        session, leader = self._session, self._standing.leader
+        before = session.ledger.elapsed
+        self._tried.add((proposal.against, proposal.recipe.key))
+        self._waiting.pop(proposal.recipe.key, None)
+        prepared = self._prepared[proposal.recipe.key]
+        if proposal.against and leader is not None:
+            leader.seat = leader.seat or session.bench.seat(leader.prepared, "candidate")
+            trial, seat = run_trial(session, prepared, leader.seat, delta=STEP_DELTA)
+        else:
+            trial, seat = run_trial(session, prepared, session.original(), delta=session.request.delta)
+        self._standing.trials.append(trial)
+        self._spent.append(session.ledger.elapsed - before)
+        if trial.status == "faster":
+            self._place(proposal, trial, prepared, seat, leader)
+        elif not proposal.against:
+            for repaired in repairs(trial, prepared):
+                self._waiting[repaired.key] = Proposal(repaired, mean=0.95 * math.log(trial.speedup), spread=0.1)
+
+    def finish(self) -> Standing:
+        """End the living arm, and note what was left untried."""
+        standing = self._standing
+        for stack in standing.stacks:
+            if stack.seat is not None:
+                self._session.bench.dismiss(stack.seat)
+                stack.seat = None
+        standing.untried = [p.recipe for p in self._proposals()]
+        for recipe in standing.untried:
+            self._session.tell("trial.untried", f"{recipe}: not measured, the budget did not allow it", level=Level.DETAIL)
+        return standing
+
+    def _proposals(self) -> Sequence[Proposal]:
+        leader, session = self._standing.leader, self._session
+        steps: list[Proposal] = []
+        if leader is not None:
+            start = session.workload.traits
+            steps = additions(leader.recipe, self._pool, session.materials.facts, session.host, start)
+        return [*self._waiting.values(), *(p for p in steps if (p.against, p.recipe.key) not in self._tried)]
+
+    def _place(self, proposal: Proposal, trial: Trial, prepared: Prepared, seat: Seat | None, leader: Stack | None) -> None:
+        session, gain, screened = self._session, math.log(trial.speedup), trial.comparisons["all"]
+        if proposal.against and leader is not None:
+            gain, screened = leader.gain + gain, leader.screened
+        found = Stack(prepared, trial, gain, screened, seat)
+        self._standing.stacks.append(found)
+        behind = leader if self._standing.leader is found else found
+        if behind is not None and behind.seat is not None:
+            session.bench.dismiss(behind.seat)
+            behind.seat = None
+        if found.seat is not None:
+            session.expect_claim(found.seat, screened)
+        if behind is not found:
+            session.tell("best.changed", f"{found.recipe} ×{math.exp(gain):.2f}")
+
+    def _worth(self, proposal: Proposal) -> float:
+        """Expected improvement of the best stack per second; what is on disk already costs nothing and comes first."""
+        if self._recorded(proposal):
+            return math.inf
+        best = self._standing.leader.gain if self._standing.leader and not proposal.against else 0.0
+        return proposal.improvement(best) / self._cost(proposal)
+
+    def _cost(self, proposal: Proposal) -> Seconds:
+        trying = fmean(self._spent) if self._spent else TRIAL_SECONDS
+        preparing = 0.0 if self._ready(proposal) else max(PREPARE_SECONDS[i.card.cost] for i in proposal.recipe)
+        return trying + preparing
+
+    def _ready(self, proposal: Proposal) -> bool:
+        return proposal.recipe.key in self._prepared or self._session.workshop.ready(proposal.recipe)
+
+    def _recorded(self, proposal: Proposal) -> bool:
+        against = proposal.against or Recipe().key
+        return self._session.ledger.done(f"trial/{against}/{proposal.recipe.key}")
