@@ -18,6 +18,7 @@ from strop.contract.signature import Signature, TensorSpec, infer_signature
 from strop.engines.buckets import BucketPlan, Padder, plan_buckets
 from strop.engines.openvino_program import BucketStore, ExactShapes, OpenVinoProgram, PaddedShapes
 from strop.engines.quiet import import_openvino
+from strop.engines.ragged import Group
 from strop.errors import WorkloadError
 
 openvino = import_openvino()
@@ -71,7 +72,7 @@ def wanted(call: Sequence[Any]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def exact(model: Any) -> ExactShapes:
-    return ExactShapes(compiled(model), order(model), openvino.Tensor)
+    return ExactShapes(compiled(model), order(model))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 2), (0, 4)])
@@ -102,7 +103,7 @@ def test_arrays_that_may_not_be_written_are_read(exact: ExactShapes) -> None:
 
 
 def test_one_request_serves_calls_that_come_one_after_another(model: Any) -> None:
-    runner = ExactShapes(compiled(model), order(model), openvino.Tensor)
+    runner = ExactShapes(compiled(model), order(model))
     for seed in range(5):
         runner.run(arrays(1, 2, seed))
     assert len(runner._free) == 1
@@ -238,6 +239,37 @@ def test_a_shape_that_cannot_be_compiled_is_tried_again_and_takes_no_place() -> 
     assert answer == [((1, 9),)]
 
 
+def doubling(shapes: Any) -> Any:
+    """Stand for a compiled shape whose answer is twice its input."""
+    return SimpleNamespace(run=lambda given, cuts: [2 * given[0][cut] for cut in cuts])
+
+
+def group(rows: Sequence[int], batch: Any, width: int) -> Group:
+    """Take some rows of a batch, the last one repeated until there are three."""
+    filled = [*rows, *[rows[-1]] * (3 - len(rows))]
+    return Group(rows=np.array(rows), arrays=[batch[filled]], shapes=((3, width),))
+
+
+def test_rows_answered_in_groups_come_back_in_their_own_order() -> None:
+    batch = np.arange(10, dtype=np.float32).reshape(5, 2)
+    groups = [group([4, 0, 2], batch, 2), group([3, 1], batch, 4)]
+    regrouper: Any = SimpleNamespace(groups=lambda arrays: groups)
+    store = BucketStore(doubling, padder(1), capacity=8, regrouper=regrouper)
+    answer = store.run([batch], 1)
+    assert answer is not None
+    np.testing.assert_array_equal(answer[0], 2 * batch)
+    assert store.shapes == (((3, 2),), ((3, 4),))
+    full = BucketStore(doubling, padder(1), capacity=1, regrouper=regrouper)
+    assert full.run([batch], 1) is None, "a group that finds no place leaves the whole call to the exact model"
+
+
+def test_calls_that_cannot_be_regrouped_are_padded_as_ever() -> None:
+    regrouper: Any = SimpleNamespace(groups=lambda arrays: None)
+    recorder = Recorder()
+    assert BucketStore(recorder.compile, padder(1), capacity=8, regrouper=regrouper).run(at(1, 4), 1) is not None
+    assert recorder.compiled == [((1, 9),)]
+
+
 # program -----------------------------------------------------------------------------------------------------------
 
 
@@ -253,12 +285,12 @@ def test_without_buckets_the_model_is_compiled_at_once_and_with_them_when_it_is_
         made.append(1)
         return exact
 
-    OpenVinoProgram(signature(), make, None)
+    assert OpenVinoProgram(signature(), make, None).compiled == 1
     assert made == [1]
     plan = plan_buckets(signature().inputs, signature().outputs, [[(1, 4)] * 3, [(2, 9)] * 3], [[(1, 4)] * 2, [(2, 9)] * 2])
     recorder = Recorder()
     program = OpenVinoProgram(signature(), make, BucketStore(recorder.compile, Padder(plan, 1), capacity=0))
-    assert made == [1]
+    assert made == [1] and program.compiled == 0
     call = arrays(1, 4)
     in_threads(4, lambda number: program(*call))
     assert made == [1, 1], "four calls at once open it once"
@@ -270,7 +302,7 @@ def test_a_closed_program_holds_neither_models_nor_requests(exact: ExactShapes) 
     program = OpenVinoProgram(signature(), lambda: exact, None)
     program(*arrays(1, 2))
     program.close()
-    assert program._exact is None and program._buckets is None
+    assert program._exact is None and program._buckets is None and program.compiled == 0
 
 
 def test_a_call_that_does_not_fit_reaches_no_model() -> None:
