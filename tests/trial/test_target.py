@@ -196,6 +196,11 @@ def test_the_original_can_be_diagnosed_where_it_runs(opened: Any) -> None:
     json.dumps(said)
 
 
+def test_the_tensors_that_one_call_holds_are_read_where_torch_works(opened: Any) -> None:
+    """The largest call holds at least its own answer: five rows of six float32 numbers, twice."""
+    assert opened("dictionary").target.call("tensor_peak", {}) >= 2 * 5 * 6 * 4
+
+
 def test_an_unknown_engine_and_a_damaged_artefact_are_told(opened: Any, tmp_path: Path) -> None:
     told = opened("tensor").told
     with pytest.raises(RecipeError, match=r"there is no engine 'eagre'\. Did you mean 'eager'\?"):
@@ -216,6 +221,7 @@ for point in target.points:
 shapes = target.shapes("五 five", 0)
 print(json.dumps([target.call("evaluate", {"inputs": inputs, "answers": answers, "first": 4}), shapes]))
 assert target.digest("single", 0) == target.digest("single", 0) != target.digest("single", 1)
+assert target.call("tensor_peak", {}) is None
 target.close()
 assert "torch" not in sys.modules, "torch was imported"
 assert "strop_workload" not in " ".join(sys.modules), "the workload's code was imported"
