@@ -101,5 +101,7 @@ class LedgerError(StropError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or the full list when nothing is near."""
     names = sorted(known)
+    if not names:
+        return ""
     near = difflib.get_close_matches(name, names, n=1)
     return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."

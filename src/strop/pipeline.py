@@ -155,7 +155,8 @@ def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
     """Return the folder with the converted graph; the first process to need it converts."""
     if not graph.exists():
         unfinished = graph.with_name(f".{graph.name}.{os.getpid()}")
-        unfinished.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process that had the same number
+        unfinished.mkdir(parents=True)
         try:
             engine.convert(draft, unfinished)
             publish(unfinished, graph)

@@ -77,8 +77,8 @@ def _by_holm(record: Record, name: str, comparison: Comparison) -> Comparison:
         return comparison
     note = Finding(
         code="holm",
-        message=f"among {len(record.result('parts')['adjusted'])} claims made together this one has p = {adjusted:.3f}",
-        advice="give a larger budget",
+        message=f"among {len(record.result('registered/parts')['rivals'])} claims made together this one has p = {adjusted:.3f}",
+        advice="give a larger budget, or --resume if the run was cut",
     )
     return replace(comparison, verdict=Verdict.UNDECIDED, findings=(*comparison.findings, note))
 

@@ -31,7 +31,7 @@ from strop.trial.materials import Materials, build_model, materialise
 from strop.trial.reference import Reference, parse_reference
 from strop.trial.workshop import Workshop
 
-BACK_ENDS = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "numpy")
+BACK_ENDS = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "numpy", "safetensors", "transformers")
 """Distributions whose version decides what an artefact looks like."""
 
 PREPARING = ("contract", "surgery", "engines", "trial")
@@ -47,6 +47,8 @@ LONGEST_WARMING = 30.0
 def refer(workload: str | Path | Workload, **options: str) -> Iterator[Reference]:
     """Turn whatever the caller has into a reference that child processes can load while the context is open."""
     if isinstance(workload, InferenceWorkload):
+        if given := [name for name, value in options.items() if value]:
+            raise WorkloadError(f"{', '.join(sorted(given))} can be given for hf: workloads only; a live workload came.")
         with LiveObject(workload) as live:
             yield Reference(kind="live", value=live.address)
     elif isinstance(workload, str | Path):

@@ -35,7 +35,7 @@ class Target(Protocol):
         """Answer input ``index`` and return a digest of the answer's exact bytes, dtypes and structure."""
 
     def shapes(self, point: str, index: int) -> Json:
-        """Answer input ``index`` and return the shapes and dtypes of the answer."""
+        """Answer input ``index`` and return the shapes of the answer's arrays, in order."""
 
     def call(self, method: str, arguments: Mapping[str, Json]) -> Json:
         """Do anything else by name, for instance an evaluation."""

@@ -95,7 +95,8 @@ class Workshop:
 
     def ready(self, recipe: Recipe) -> bool:
         """Whether an artefact of this recipe, or the reason why there is none, is in the cache."""
-        return _complete(self._cache / artefact_key(recipe, self._origin))
+        entry = self._cache / artefact_key(recipe, self._origin)
+        return _complete(entry) or _complete(_refusal(entry, recipe))
 
     def prepare(self, recipes: Sequence[Recipe], timeout: Seconds) -> list[Prepared]:
         """Prepare recipes side by side, each in its own process under one fixed environment; nothing timed runs now.
@@ -106,24 +107,30 @@ class Workshop:
         """
         start = time.monotonic()
         entries = [self._cache / artefact_key(recipe, self._origin) for recipe in recipes]
-        distinct = dict(zip(entries, recipes, strict=True))
-        children = {entry: self._start(recipe, entry) for entry, recipe in distinct.items() if not _complete(entry)}
+        first = dict(reversed(list(zip(entries, recipes, strict=True))))
+        todo = {entry: recipe for entry, recipe in first.items() if not self.ready(recipe)}
+        children = {entry: self._start(recipe, entry) for entry, recipe in todo.items()}
         spent: dict[Path, Seconds] = {}
-        failed: dict[Path, Preparation] = {}
+        failed: dict[str, Preparation] = {}
         try:
             for entry, child in children.items():
                 problem = _wait(child, start + timeout - time.monotonic(), timeout)
                 spent[entry] = time.monotonic() - start
                 told = self._told(entry, child, problem)
                 if told.outcome is Outcome.FAILED:  # kept for nobody: what ran out of memory today may succeed tomorrow
-                    failed[entry] = told
+                    failed[todo[entry].key] = told
                     shutil.rmtree(_unfinished(entry), ignore_errors=True)
-                else:
-                    publish(_unfinished(entry), entry)
+                else:  # another recipe may share the artefact, but not the reason why there is none
+                    publish(_unfinished(entry), entry if told.outcome is Outcome.PREPARED else _refusal(entry, todo[entry]))
         finally:
             for child in children.values():
                 _kill(child)
-        return [self._prepared(r, e, spent.get(e, 0.0), failed.get(e)) for r, e in zip(recipes, entries, strict=True)]
+        left = [recipe for recipe in recipes if recipe.key not in failed and not self.ready(recipe)]
+        rest = {p.recipe.key: p for p in self.prepare(left, start + timeout - time.monotonic())} if left else {}
+        return [
+            rest.get(r.key) or self._prepared(r, e, spent.get(e, 0.0), failed.get(r.key))
+            for r, e in zip(recipes, entries, strict=True)
+        ]
 
     def prepare_original(self, workload: Workload, model: torch.nn.Module) -> Prepared:
         """Prepare the recipe without instructions from a model that this process has just built, sparing a process.
@@ -193,6 +200,8 @@ class Workshop:
         )
 
     def _prepared(self, recipe: Recipe, entry: Path, seconds: Seconds, failed: Preparation | None) -> Prepared:
+        entry = entry if failed or _complete(entry) else _refusal(entry, recipe)
+        os.utime(entry) if entry.exists() else None  # the cache forgets what was not used for longest
         preparation = failed or Preparation.from_json(read_json(entry / "prepared.json"))
         return Prepared(recipe=recipe, folder=entry, preparation=preparation, options=self._options(recipe), seconds=seconds)
 
@@ -233,6 +242,11 @@ def _begin(entry: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def _refusal(entry: Path, recipe: Recipe) -> Path:
+    """Where the reason is kept why a recipe was declined or had no effect; settings of opening can be the reason."""
+    return entry.with_name(f"{entry.name}-{recipe.key}")
 
 
 def _complete(entry: Path) -> bool:
