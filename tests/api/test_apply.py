@@ -12,7 +12,7 @@ import strop
 from strop import catalogue
 from strop.bundle import read_manifest
 from strop.contract.recipe import Recipe
-from strop.errors import PrepareError, RecipeError, WorkloadError
+from strop.errors import PrepareError, RecipeError, UsageError, WorkloadError
 
 LAYOUT = "strop: 1\ninstructions: {memory_layout: {channels_last: false, threads: 1}}\n"
 
@@ -59,7 +59,7 @@ def test_a_live_object_is_applied_to_and_stays_as_it_was(place: Path) -> None:
         ("strop: 1\ninstructions: {memory_layout: {}, engine: {}}", RecipeError, "38 memory_layout excludes"),
         ("strop: 1\ninstructions: {memory_layout: {}}", PrepareError, "declined"),
         ("strop: 1\ninstructions: {kernel_fusion: {}}", PrepareError, "31 kernel_fusion"),
-        ("strop: 1\ninstructions: {weight_pruning: {}}", RecipeError, ""),
+        ("strop: 1\ninstructions: {data_profile: {}}", RecipeError, "01 data_profile is planned, not built"),
         ("nowhere.yaml", RecipeError, "cannot be read"),
     ],
 )
@@ -69,6 +69,19 @@ def test_a_recipe_that_cannot_be_is_an_error_and_leaves_no_bundle(
     with pytest.raises(error, match=message):
         strop.apply(recipe, tiny_workload, out=place / "bundle")
     assert not (place / "bundle").exists()
+
+
+def test_files_of_somebody_else_are_not_replaced_by_a_bundle(tiny_workload: Path, place: Path) -> None:
+    (place / "mine").mkdir()
+    (place / "mine" / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="holds files that are no bundle"):
+        strop.apply(Recipe(), tiny_workload, out=place / "mine")
+    (place / "a file").write_text("mine")
+    with pytest.raises(UsageError, match="is a file"):
+        strop.apply(Recipe(), tiny_workload, out=place / "a file")
+    assert (place / "mine" / "thesis.tex").read_text() == (place / "a file").read_text() == "mine"
+    with pytest.raises(UsageError, match="holds files that are no bundle"):
+        strop.apply(Recipe(), tiny_workload, out=".")
 
 
 def test_what_is_no_workload_is_refused(place: Path) -> None:

@@ -87,7 +87,7 @@ def test_numbers_are_those_of_the_confirmation(whole_run: WholeRun, record: Reco
     gate = {c.point: c for c in report.gate.comparisons}  # type: ignore[union-attr]
     recorded = confirmed["confirm"]["comparisons"]
     assert gate == {point: Comparison.from_json(row) for point, row in recorded.items()}
-    judged = QualityResult.from_json(confirmed["quality"]["result"])
+    judged = QualityResult.from_json(record.result(f"quality/{record.claimed}")["result"])
     (row,) = report.quality
     assert (row.baseline, row.result, row.examples, row.margin) == (judged.baseline, judged.candidate, judged.n, judged.margin)
     (samples,) = report.samples
@@ -112,8 +112,8 @@ def test_a_speed_only_run_makes_no_quality_claim(whole_run: WholeRun, place: Pat
         step = read_json(path)
         if step["key"] == "workload":
             step["result"]["unjudged"] = "random weights"
-        if step["key"].startswith("confirm/"):
-            step["result"]["quality"] = None
+        if step["key"].startswith("quality/"):
+            step["result"] = None
         write_json(path, step)
     (row,) = assemble(folder, 1.0).quality
     assert (row.guard, row.note) == ("not measured", "speed only, no quality claim: random weights")

@@ -22,6 +22,9 @@ NAMED = [
 ]
 
 
+CONSTANT = [{"x": np.zeros(1, np.float32), "scale": 2, "y": np.zeros(1, np.int64)}]
+
+
 @pytest.fixture
 def bundle(place: Path) -> Callable[[list[Any]], Path]:
     """Writes a bundle with the signature of example inputs."""
@@ -69,6 +72,13 @@ def test_an_object_is_all_named_arguments_in_any_order(bundle: Callable[..., Pat
     assert program.kwargs["ids"].tolist() == [[5, 6]]
 
 
+def test_a_constant_among_the_arguments_takes_no_array_s_place(bundle: Callable[..., Path]) -> None:
+    _, program = ask(bundle(CONSTANT), {"x": [1], "scale": 2, "y": [3]})
+    assert program.kwargs["scale"] == 2
+    assert (program.kwargs["x"].dtype, program.kwargs["y"].dtype) == (np.float32, np.int64)
+    assert program.kwargs["y"].tolist() == [3]
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -101,6 +111,9 @@ def test_an_answer_keeps_its_structure(answer: Any, said: Any, bundle: Callable[
         (NAMED, {"ids": [[1]], "mask": [[True]], "extra": 1}, "the call names ids, mask, extra"),
         (NAMED, {}, "the call names nothing"),
         (NAMED, [[[1]], [[True]]], "the call holds 2 arrays"),
+        (POSITIONAL, [[[1, 2, 3]], [7.5]], "nothing is rounded silently"),
+        (POSITIONAL, [[[1, 2, 3]], [2**70]], "args_1"),
+        (CONSTANT, {"x": [1], "scale": 3, "y": [2]}, "was prepared for the constant 2; 3 came"),
     ],
 )
 def test_a_call_that_does_not_fit_says_what_is_expected(

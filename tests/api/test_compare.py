@@ -16,7 +16,7 @@ from strop.api.compare import Compared, compare
 from strop.contract.examples import read_examples, write_examples
 from strop.contract.quality import Quality
 from strop.contract.recipe import Recipe
-from strop.errors import MeasureError, PrepareError, RunDirectoryError, UsageError, WorkloadError
+from strop.errors import MeasureError, PrepareError, RecipeError, RunDirectoryError, UsageError, WorkloadError, WrongAnswersError
 from strop.ledger.files import read_json
 from strop.measure.plan import ConfirmPlan
 from strop.measure.quality import Guard
@@ -166,6 +166,34 @@ def test_a_score_function_that_fails_is_told_with_its_input(arms: Callable[..., 
         judged(strop.per_example(lambda a, t: a["logits"], name="keyed"))
 
 
+def picky(answer: Any, label: Any) -> float:
+    """A score that was written for the original's answers only."""
+    first = float(np.asarray(answer).ravel()[0])
+    return float("nan") if first > 100 else 1.0
+
+
+def crashing(answer: Any, label: Any) -> float:
+    assert np.asarray(answer).ravel()[0] < 100, "planted"
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    "quality",
+    [
+        strop.per_example(picky, name="picky"),
+        strop.per_example(crashing, name="picky"),
+        strop.corpus_metric(lambda answers, labels: float(np.mean([picky(a, 0) for a in answers])), name="picky"),
+        strop.corpus_metric(lambda answers, labels: float(np.mean([crashing(a, 0) for a in answers])), name="picky"),
+    ],
+    ids=["nan per example", "fails per example", "nan for all", "fails for all"],
+)
+def test_a_candidate_that_cannot_be_judged_is_to_blame_itself(quality: Quality, arms: Callable[..., None]) -> None:
+    """It is an error of the measured candidate, which ends its trial; an error of the workload would end the run."""
+    arms(near(1000.0))
+    with pytest.raises(WrongAnswersError, match="quality 'picky'"):
+        judged(quality)
+
+
 def test_a_workload_without_a_quality_claims_none(arms: Callable[..., None]) -> None:
     arms(lambda x: x * 2)
     found = judged(strop.unjudged("random weights"))
@@ -196,6 +224,7 @@ def test_everything_is_on_record_and_a_second_time_is_refused(arms: Callable[...
     plan = read_json(Path("run") / "plan.json")
     assert (plan["command"], plan["recipes"], plan["request"]["max_drop"]["value"]) == ("compare", [{}, {}], 0.05)
     assert len(list(Path("run", "samples").iterdir())) == 1
+    assert [check for check in strop.verify("run") if check.problem] == []
     with pytest.raises(RunDirectoryError, match="already holds a run"):
         judged(strop.agreement())
 
@@ -211,6 +240,12 @@ def test_a_recipe_that_has_nothing_to_do_is_no_comparison(arms: Callable[..., No
     arms(lambda x: x * 2)
     with pytest.raises(PrepareError, match=r"38 memory_layout.*declined"):
         compare(workload(strop.agreement()), Recipe(), "strop: 1\ninstructions: {memory_layout: {}}\n", out="run")
+
+
+def test_a_recipe_that_is_not_legal_is_refused_as_when_it_is_applied(arms: Callable[..., None]) -> None:
+    arms(lambda x: x * 2)
+    with pytest.raises(RecipeError, match="38 memory_layout excludes 47"):
+        compare(workload(strop.agreement()), Recipe(), "strop: 1\ninstructions: {memory_layout: {}, engine: {}}\n", out="run")
 
 
 @pytest.mark.parametrize(

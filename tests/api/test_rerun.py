@@ -11,7 +11,7 @@ import pytest
 
 import strop
 from strop.api.rerun import Agreement, _free
-from strop.errors import StropError, UsageError, WorkloadError
+from strop.errors import RunDirectoryError, UsageError, WorkloadError
 from strop.ledger.files import read_json, write_json
 from strop.ledger.judgement import read_comparisons
 from strop.measure.confirm import rerun_interval
@@ -56,9 +56,8 @@ def test_the_registered_plan_is_measured_again_with_other_coins_and_fresh_artefa
     registered = claim(whole_run.folder)
     asked: dict[str, Any] = {}
 
-    def confirm(bench: Bench, name: str, baseline: Any, candidate: Any, plan: Any, told: Any) -> Any:
+    def confirm(bench: Bench, name: str, baseline: Any, candidate: Any, plan: Any, *_: Any) -> Any:
         asked.update(name=name, plan=plan.to_json(), baseline=baseline, candidate=candidate, seed=bench._seed)
-        told(0, None, None)
         return read_pairs(whole_run.folder / registered["samples"]["file"])
 
     monkeypatch.setattr(Bench, "confirm", confirm)
@@ -70,6 +69,7 @@ def test_the_registered_plan_is_measured_again_with_other_coins_and_fresh_artefa
     for prepared in (asked["baseline"], asked["candidate"]):
         assert prepared.folder.is_relative_to(place / "again"), "nothing comes from the cache"
     assert read_json(place / "again" / "plan.json")["of"] == whole_run.folder.name
+    assert [check for check in strop.verify(place / "again") if check.problem] == []
 
 
 def test_the_first_free_name_beside_the_run_is_taken(place: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_first_free_name_beside_the_run_is_taken(place: Path) -> None:
         ("live", WorkloadError, "was made from a live object"),
         ("nothing kept", UsageError, "kept nothing, so there is no claim"),
         ("no claim", UsageError, "holds no confirmed claim about its recipe"),
-        ("no run", StropError, r"plan\.json"),
+        ("no run", RunDirectoryError, r"does not hold a run: plan\.json is missing"),
         ("workload gone", WorkloadError, "there is no workload file"),
     ],
 )

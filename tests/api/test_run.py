@@ -82,6 +82,8 @@ def test_the_same_question_is_resumed_and_another_is_refused_by_name(place: Path
         open_ledger(place / "run", asked, resume=False)
     with pytest.raises(UsageError, match="was started with another request; resume it with the same arguments"):
         open_ledger(place / "run", {**asked, "request": {"only": (1,)}}, resume=True)
+    with open_ledger(place / "run", asked, resume=True) as ledger:
+        assert ledger.done("one"), "the right question is taken after a wrong one, by the same process"
 
 
 def test_a_session_writes_data_machine_and_events_once(tiny_workload: Path, place: Path) -> None:
@@ -120,6 +122,25 @@ def test_a_changed_workload_file_is_another_artefact(place: Path, workload_text:
     files[1].write_text(workload_text.replace("manual_seed(0)", "manual_seed(1)"))
     first, second = (session_about(file, place / file.stem, where) for file in files)
     assert first != second
+
+
+def test_changed_weights_are_another_artefact_although_the_code_is_the_same(place: Path, workload_text: str) -> None:
+    """The workload reads its weights from a file of its own, as trained models do."""
+    folder = place / "files" / "here"
+    folder.mkdir(parents=True)
+    (folder / "w.py").write_text(
+        workload_text.replace("    return Deep().eval()", "    return read(Deep()).eval()")
+        + "\n\ndef read(model):\n    factor = float(__import__('pathlib').Path(__file__).with_name('weights').read_text())\n"
+        "    with torch.no_grad():\n        model.head.weight.mul_(factor)\n    return model\n"
+    )
+    answers = []
+    for number, factor in enumerate(("1.0", "2.0")):
+        (folder / "weights").write_text(factor)
+        strop.apply(Recipe(), folder / "w.py", out=place / str(number))
+        from safetensors.torch import load_file
+
+        answers.append(load_file(place / str(number) / "artefact" / "weights.safetensors")["head.weight"])
+    assert torch.equal(answers[1], 2 * answers[0])
 
 
 def test_an_original_that_cannot_be_prepared_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from strop.ledger.ledger import Ledger
+from strop.report.model import RunReport
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Answer
@@ -41,6 +42,7 @@ def test_a_run_that_keeps_something_ends_with_0_and_one_json_value(whole_run: Wh
     assert report == json_value((whole_run.folder / "report.json").read_text())
     assert report["outcome"]["exit_code"] == 0
     assert report["outcome"]["kept"] == ["47 model_serving_framework"]
+    assert RunReport.from_json(report).to_json() == report
 
 
 def test_nothing_but_json_is_said_when_json_is_asked_for(whole_run: WholeRun) -> None:
@@ -58,6 +60,7 @@ def test_trials_that_crash_or_answer_wrongly_get_a_status_and_the_run_goes_on(wh
     assert "away from the original's" in wrong["reason"]
     assert wrong["screen"] == {}, "what answers wrongly is never timed"
     assert [trial["status"] for trial in trials(report, "model_serving_framework")].count("kept") == 1
+    assert [t["recipe"] for t in report["trials"] if t["status"] == "failed to run"] == [crashed["recipe"]], "nothing else failed"
 
 
 def test_an_interrupt_saves_the_best_so_far_and_ends_with_130(whole_run: WholeRun) -> None:
@@ -231,7 +234,9 @@ def test_a_workload_that_cannot_be_used_is_told_in_words(name: str, message: str
 @pytest.mark.parametrize("command", ["optimize", "diagnose"])
 def test_a_workload_that_leaves_the_process_is_no_success(command: str, zoo: Path, place: Path, strop_cli: Cli) -> None:
     out = ["--out", place / "run"] if command == "optimize" else []
-    assert strop_cli(command, f"{zoo}:leaves", *out).code in (1, 2)
+    answer = strop_cli(command, f"{zoo}:leaves", *out)
+    assert (answer.code, answer.out) == (2, "")
+    assert "leaves() in" in answer.err
 
 
 class Nothing:

@@ -73,6 +73,20 @@ def damage_score(run: Path) -> str:
     return f"scores/{path.name}"
 
 
+def shorten_scores(run: Path) -> str:
+    path = next((run / "scores").iterdir())
+    row = json.loads(path.read_text())
+    row["candidate"].pop()
+    path.write_text(json.dumps(row))
+    return f"scores/{path.name}"
+
+
+def empty_scores(run: Path) -> str:
+    path = next((run / "scores").iterdir())
+    path.write_text("[]")
+    return f"scores/{path.name}"
+
+
 def remove_samples(run: Path) -> str:
     path = next((run / "samples").glob("confirm*"))
     path.unlink()
@@ -105,7 +119,17 @@ def unfinish(run: Path) -> str:
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_step, damage_score, remove_samples, change_plan, change_report, change_bundle, unfinish],
+    [
+        damage_step,
+        damage_score,
+        shorten_scores,
+        empty_scores,
+        remove_samples,
+        change_plan,
+        change_report,
+        change_bundle,
+        unfinish,
+    ],
     ids=lambda damage: damage.__name__,
 )
 def test_damage_is_found_and_its_file_named(damage: Callable[[Path], str], copy: Path, strop_cli: Cli) -> None:
