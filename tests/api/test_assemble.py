@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from strop.api.assemble import Record, assemble
+from strop.api.assemble import assemble
+from strop.api.record import Record
 from strop.errors import LedgerError
 from strop.ledger.files import read_json, write_json
 from strop.measure.quality import QualityResult

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from strop.api.assemble import Record
 from strop.api.numbers import latencies, pareto, roofline
+from strop.api.record import Record
 from strop.ledger.files import read_json
 from strop.ledger.ledger import Ledger, read_pairs
 from strop.measure.result import Block, Pair

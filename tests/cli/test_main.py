@@ -131,6 +131,10 @@ def test_a_request_to_terminate_is_an_interrupt(strop_cli: Cli, monkeypatch: pyt
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
 
+    def unheard(*_: object) -> None:
+        raise AssertionError("the request was not heard")
+
+    signal.signal(signal.SIGTERM, unheard)  # put back by the fixture of every test here
     monkeypatch.setattr(type(root), "get_command", lambda *_: click.Command("list", callback=wait))
     assert strop_cli("list").code == 130
 
