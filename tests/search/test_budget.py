@@ -13,7 +13,7 @@ def test_a_step_may_not_touch_the_reserve() -> None:
     assert budget.left < 0
 
 
-def test_confirming_is_set_aside_by_its_parts_but_never_less_than_its_share() -> None:
+def test_confirming_is_set_aside_but_never_less_than_its_share() -> None:
     budget = Budget(240.0, lambda: 0.0)
-    assert budget.reserve(5, 16.0, 25.0) == 105.0
-    assert budget.reserve(5, 1.0, 0.0) == CONFIRM_SHARE * 240.0
+    assert budget.reserve(105.0) == 105.0
+    assert budget.reserve(5.0) == CONFIRM_SHARE * 240.0

@@ -99,7 +99,7 @@ def open_session(
             host=host,
             budget=budget,
             baseline=baseline,
-            reserved=budget.reserve(0, 0.0, 0.0),
+            reserved=budget.reserve(0.0),
         )
 
 

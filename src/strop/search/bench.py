@@ -172,6 +172,7 @@ class Bench:
         candidate: Prepared,
         plan: ConfirmPlan,
         told: Callable[[int, Seat, Seat], None] = lambda number, baseline, candidate: None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> list[Pair]:
         """Take the pre-registered pairs on fresh processes, round by round.
 
@@ -181,9 +182,12 @@ class Bench:
             candidate: what is claimed about.
             plan: registered before the first pair is taken.
             told: called in each round with its number and both seats, after their pairs.
+            enough: says that the time is up: no further pair is taken, and the claim stays incomplete.
         """
         pairs: list[Pair] = []
         for number in range(plan.rounds):
+            if enough():
+                break
             order = [(baseline, "baseline"), (candidate, "candidate")]
             if self._derive("order", number) % 2:
                 order.reverse()
@@ -192,6 +196,8 @@ class Bench:
                 blocks = block_plan(seats["baseline"].profile, seats["candidate"].profile)
                 with self._clock():
                     for _ in range(plan.pairs):
+                        if enough():
+                            return pairs
                         pairs.append(
                             self._pair(name, seats["baseline"], seats["candidate"], blocks, index=len(pairs), round=number)
                         )

@@ -30,15 +30,9 @@ class Budget:
         """Seconds until the limit, less the time it takes to close the run."""
         return self.limit - CLOSING - self._elapsed()
 
-    def reserve(self, rounds: int, round_seconds: Seconds, evaluation: Seconds) -> Seconds:
-        """Return what confirming will take, or the fixed share if that is more.
-
-        Args:
-            rounds: fresh pairs of processes.
-            round_seconds: starting and warming both, and their pairs.
-            evaluation: answering the confirming split with both.
-        """
-        return max(CONFIRM_SHARE * self.limit, rounds * round_seconds + evaluation)
+    def reserve(self, confirming: Seconds) -> Seconds:
+        """Return what ``confirming`` will take, or the fixed share if that is more."""
+        return max(CONFIRM_SHARE * self.limit, confirming)
 
     def allows(self, seconds: Seconds, reserved: Seconds) -> bool:
         """Tell whether a step of about ``seconds`` leaves the reserve untouched."""

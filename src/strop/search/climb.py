@@ -1,4 +1,7 @@
-"""Try what promises most until nothing does: groups against the original, additions against the best stack so far."""
+"""Try what promises most until nothing does: groups against the original, additions against the stack that they add to.
+
+Additions to every stack compete, not only to the best one: a recipe that trails may be the one that a setting helps most.
+"""
 
 from __future__ import annotations
 
@@ -116,21 +119,21 @@ class _Climber:
 
     def attempt(self, proposal: Proposal) -> None:
         """Try one proposal and take its place in the standing."""
-        session, leader = self._session, self._standing.leader
+        session, stack = self._session, self._stack(proposal.against)
         before = session.ledger.elapsed
         self._tried.add((proposal.against, proposal.recipe.key))
         self._waiting.pop(proposal.recipe.key, None)
         prepared = self._prepared[proposal.recipe.key]
-        if proposal.against and leader is not None:
-            leader.seat = leader.seat or session.bench.seat(leader.prepared, "candidate")
-            trial, seat = run_trial(session, prepared, leader.seat, delta=STEP_DELTA)
-        else:
+        if stack is None:
             trial, seat = run_trial(session, prepared, session.original(), delta=session.request.delta)
+        else:
+            stack.seat = stack.seat or session.bench.seat(stack.prepared, "candidate")
+            trial, seat = run_trial(session, prepared, stack.seat, delta=STEP_DELTA)
         self._standing.trials.append(trial)
         self._spent.append(session.ledger.elapsed - before)
         if trial.status == "faster":
-            self._place(proposal, trial, prepared, seat, leader)
-        elif not proposal.against:
+            self._place(trial, prepared, seat, stack)
+        elif stack is None:
             for repaired in repairs(trial, prepared):
                 self._waiting[repaired.key] = Proposal(repaired, mean=0.95 * math.log(trial.speedup), spread=0.1)
 
@@ -147,33 +150,35 @@ class _Climber:
         return standing
 
     def _proposals(self) -> Sequence[Proposal]:
-        leader, session = self._standing.leader, self._session
-        steps: list[Proposal] = []
-        if leader is not None:
-            start = session.workload.traits
-            steps = additions(leader.recipe, self._pool, session.materials.facts, session.host, start)
-        return [*self._waiting.values(), *(p for p in steps if (p.against, p.recipe.key) not in self._tried)]
+        session, known = self._session, {s.recipe.key for s in self._standing.stacks}
+        facts, start = session.materials.facts, session.workload.traits
+        steps = [p for s in self._standing.stacks for p in additions(s.recipe, s.gain, self._pool, facts, session.host, start)]
+        fresh = [p for p in steps if (p.against, p.recipe.key) not in self._tried and p.recipe.key not in known]
+        return [*self._waiting.values(), *fresh]
 
-    def _place(self, proposal: Proposal, trial: Trial, prepared: Prepared, seat: Seat | None, leader: Stack | None) -> None:
+    def _place(self, trial: Trial, prepared: Prepared, seat: Seat | None, stack: Stack | None) -> None:
         session, gain, screened = self._session, math.log(trial.speedup), trial.comparisons["all"]
-        if proposal.against and leader is not None:
-            gain, screened = leader.gain + gain, leader.screened
+        if stack is not None:
+            gain, screened = stack.gain + gain, stack.screened
         found = Stack(prepared, trial, gain, screened, seat)
         self._standing.stacks.append(found)
-        behind = leader if self._standing.leader is found else found
-        if behind is not None and behind.seat is not None:
-            session.bench.dismiss(behind.seat)
-            behind.seat = None
-        if found.seat is not None:
-            session.expect_claim(found.seat, screened)
-        if behind is not found:
+        if self._standing.leader is found:
+            if found.seat is not None:
+                session.expect_claim(found.seat, screened)
             session.tell("best.changed", f"{found.recipe} ×{math.exp(gain):.2f}")
+        for other in self._standing.stacks:  # only the leader's arm is worth its memory
+            if other is not self._standing.leader and other.seat is not None:
+                session.bench.dismiss(other.seat)
+                other.seat = None
+
+    def _stack(self, key: str) -> Stack | None:
+        return next((stack for stack in self._standing.stacks if stack.recipe.key == key), None)
 
     def _worth(self, proposal: Proposal) -> float:
         """Expected improvement of the best stack per second; what is on disk already costs nothing and comes first."""
         if self._recorded(proposal):
             return math.inf
-        best = self._standing.leader.gain if self._standing.leader and not proposal.against else 0.0
+        best = self._standing.leader.gain if self._standing.leader else 0.0
         return proposal.improvement(best) / self._cost(proposal)
 
     def _cost(self, proposal: Proposal) -> Seconds:

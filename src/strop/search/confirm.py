@@ -59,7 +59,7 @@ class Confirmation:
         if self.quality is not None and self.quality.guard is not Guard.HELD:
             return f"{self.quality.guard.value}: {self.quality.describe()}"
         if self.row is None:
-            return "nothing was timed"
+            return "the time ran out before the claim was measured"
         caught = [f["message"] for f in self.row["checks"] if f["code"] in DISHONEST]
         if caught:
             return f"an audit failed: {caught[0]}"
@@ -109,7 +109,8 @@ def _judge(session: Session, result: Prepared) -> dict[str, Any] | None:
         return {"wrong": str(error)}
 
 
-def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, Any]:
+def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, Any] | None:
+    """Take the registered pairs; ``None`` when the budget ended before they were complete, so that nothing is claimed."""
     name = f"confirm/{result.recipe.key}"
     starts: list[dict[str, Any]] = []
     findings: list[Finding] = []
@@ -128,7 +129,9 @@ def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, An
             alone.update(_solo(session, baseline, candidate))
             tensors.update({arm: _tensor_peak(session, seat) for arm, seat in both.items()})
 
-    pairs = session.bench.confirm(name, session.baseline, result, plan, told)
+    pairs = session.bench.confirm(name, session.baseline, result, plan, told, enough=lambda: session.budget.left <= 0)
+    if len({pair.round for pair in pairs}) < plan.rounds or len(pairs) < plan.rounds * plan.pairs:
+        return None
     judgement = record_judgement(session.ledger, name.replace("/", "-"), plan, pairs, session.materials.points)
     judged = read_comparisons(judgement)
     sensitive = [solo_finding(point, ours, theirs, judged[point].speedup.estimate) for point, (ours, theirs) in alone.items()]

@@ -109,7 +109,7 @@ def _confirm_best(session: Session, found: Search, leader: Stack) -> None:
     claims, alpha = [(best, leader.screened)], FIRST_SHARE * session.request.alpha
     while claims and len(found.confirmations) < MOST_CLAIMS:
         stack, screened = claims.pop()
-        if found.confirmations and session.budget.left < session.reserved:
+        if found.confirmations and session.budget.left < session.timing:
             return
         confirmation = confirm(session, stack, screened, alpha)
         found.confirmations.append((stack, confirmation))
@@ -129,7 +129,7 @@ def _fallback(session: Session, found: Search, leader: Stack) -> tuple[Prepared,
     sound = [s for s in found.standing.stacks if lossy_part(s.recipe) not in fallen]
     rest = leader.recipe.without(*(i.number for i in lossy_part(leader.recipe)))
     if Recipe() not in fallen and len(rest) and legal(rest, session.workload.traits) is None:
-        (prepared,) = session.prepare([rest])
+        (prepared,) = session.prepare([rest], keep=session.timing)
         tried = max((s.gain for s in sound), default=0.0)
         if prepared.ready and tried < FASTER_THAN_BARE * leader.gain:
             return prepared, leader.screened

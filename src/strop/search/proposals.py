@@ -31,7 +31,7 @@ class Proposal:
     Attributes:
         recipe: what to try.
         against: key of the stack it is an addition to; empty: a group, tried against the original.
-        mean: expected logarithm of its speed-up over what it is tried against.
+        mean: expected logarithm of its speed-up over the original.
         spread: standard deviation of that belief.
     """
 
@@ -89,19 +89,22 @@ def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: 
 
 
 def additions(
-    stack: Recipe, instructions: Sequence[Instruction], facts: Facts, host: Host, start: frozenset[Trait]
+    stack: Recipe, gain: float, instructions: Sequence[Instruction], facts: Facts, host: Host, start: frozenset[Trait]
 ) -> list[Proposal]:
-    """Return the stack with one more instruction, or with one setting of its own changed to another choice."""
+    """Return the stack with one more instruction, or with one setting of its own changed to another choice.
+
+    ``gain`` is the logarithm of the stack's speed-up over the original.
+    """
     found: dict[str, Proposal] = {}
     numbers = {i.number for i in stack}
     for instruction in instructions:
         if instruction.number not in numbers:
-            mean = OVERLAP * math.log(instruction.card.prior)
+            mean = gain + OVERLAP * math.log(instruction.card.prior)
             proposal = Proposal(stack.with_(instruction), against=stack.key, mean=mean, spread=STEP_SPREAD)
             found.setdefault(proposal.recipe.key, proposal)
     for member in stack:
         for name, values in member.space(facts, host).items():
-            mean = math.log(OPENING_GAIN if name in member.opening else SETTING_GAIN)
+            mean = gain + math.log(OPENING_GAIN if name in member.opening else SETTING_GAIN)
             for value in values:
                 changed = stack.with_(replace(member, **{name: value}))  # type: ignore[type-var]
                 found.setdefault(changed.key, Proposal(changed, against=stack.key, mean=mean, spread=STEP_SPREAD))

@@ -28,6 +28,9 @@ from strop.trial.workshop import Prepared, Workshop
 from strop.units import Ratio, Seconds
 
 PREPARE_TIMEOUT: Seconds = 180.0
+FALLBACK_SHARE: Ratio = 0.04
+"""Set aside for answering with another recipe should the first one's quality not be confirmed."""
+
 ROUNDS = 5
 """Fresh pairs of processes in a confirmation."""
 
@@ -42,7 +45,8 @@ class Session:
     Attributes:
         baseline: the original model as an artefact.
         spread: spread of a pair's log-ratio when both arms are the same; from the A/A calibration.
-        reserved: seconds that confirming needs.
+        reserved: seconds that confirming needs, the answers included.
+        timing: the part of it that the rounds need.
         pair_seconds: what a pair of the original with itself takes.
     """
 
@@ -59,6 +63,7 @@ class Session:
     baseline: Prepared
     spread: float = 0.03
     reserved: Seconds = 0.0
+    timing: Seconds = 0.0
     pair_seconds: Seconds = 0.0
     _original: Seat | None = None
     _told: set[str] = field(default_factory=set)
@@ -77,9 +82,9 @@ class Session:
         self._original, placebo = self.bench.seats([(self.baseline, "baseline"), (self.baseline, "candidate")])
         return self._original, placebo
 
-    def prepare(self, recipes: Sequence[Recipe]) -> list[Prepared]:
-        """Prepare recipes side by side within what the budget leaves for searching."""
-        left = max(1.0, min(PREPARE_TIMEOUT, self.budget.left - self.reserved))
+    def prepare(self, recipes: Sequence[Recipe], *, keep: Seconds | None = None) -> list[Prepared]:
+        """Prepare recipes side by side within what the budget leaves beside ``keep``, by default the reserve."""
+        left = max(1.0, min(PREPARE_TIMEOUT, self.budget.left - (self.reserved if keep is None else keep)))
         self.tell("prepare.started", f"preparing {' | '.join(map(str, recipes))}", level=Level.DETAIL)
         return self.workshop.prepare(recipes, left)
 
@@ -96,7 +101,8 @@ class Session:
         data = self.workload.splits.get("confirming")
         calls = len(data.inputs) if data is not None and not self.workload.quality.unjudged else 0
         answering = calls * min(p.call_seconds for p in original.profile.values()) * (1 + 1 / faster)
-        self.reserved = self.budget.reserve(ROUNDS, original.seconds + candidate_start + pairs * pair, answering)
+        self.timing = ROUNDS * (original.seconds + candidate_start + pairs * pair)
+        self.reserved = self.budget.reserve(self.timing + answering + FALLBACK_SHARE * self.budget.limit)
 
     def expect_claim(self, candidate: Seat, screened: Comparison) -> None:
         """Set aside what confirming this candidate will take, from what it took so far."""

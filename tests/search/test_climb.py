@@ -1,0 +1,139 @@
+"""What is tried, in which order, and what comes out, where the truth is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from strop.contract.recipe import Recipe
+from strop.pipeline import Outcome
+from strop.search.climb import Standing, climb
+
+PARTS = {29: 1.2, 28: 1.0, 47: 0.8, 18: 0.3, 35: 0.4, 31: 0.1, 38: 0.02}
+
+
+def truth(recipe: Recipe) -> float:
+    """Gains of the parts add up; with openvino, buckets and regrouping help on top, and the latter needs the former."""
+    gain = sum(PARTS[i.number] for i in recipe)
+    for instruction in recipe:
+        if getattr(instruction, "engine", "") == "onnxruntime":
+            return gain - 0.5 * bool(instruction.buckets)
+        gain += 0.3 * bool(getattr(instruction, "buckets", 0)) + 0.2 * bool(getattr(instruction, "trim", False))
+    return gain
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    return recipe.to_json()
+
+
+def led(standing: Standing) -> Recipe:
+    assert standing.leader is not None
+    return standing.leader.recipe
+
+
+def test_the_best_composition_is_reached_by_way_of_a_setting_that_only_enables(world: Any) -> None:
+    planted = world(truth)
+    standing = climb(planted.session(), {})
+    best = settings(led(standing))
+    assert best["model_serving_framework"] == {"buckets": 4, "trim": True}
+    assert "static_quantization" in best
+    assert standing.leader.gain == pytest.approx(truth(led(standing))), "gains multiply up along the way"
+    assert planted.alive == 0, "no arm is left alive"
+
+
+def test_additions_are_tried_against_the_stack_and_groups_against_the_original(world: Any) -> None:
+    planted = world(truth)
+    climb(planted.session(), {})
+    against = {original for original, _ in planted.tried}
+    assert "baseline" in against and len(against) > 1
+    assert against - {"baseline"} <= {added for _, added in planted.tried}, "every stack was itself tried before"
+    assert len(set(planted.tried)) == len(planted.tried), "nothing is tried twice"
+
+
+def test_the_reserve_is_not_touched_and_what_was_left_out_is_named(world: Any) -> None:
+    planted = world(truth, limit=160.0, reserved=100.0)
+    standing = climb(planted.session(), {})
+    assert planted.now <= 160.0 - 100.0
+    assert standing.trials and standing.untried
+
+
+def test_without_time_nothing_is_tried(world: Any) -> None:
+    planted = world(truth, limit=110.0, reserved=100.0)
+    standing = climb(planted.session(), {})
+    assert standing.leader is None and not standing.trials and standing.untried and planted.now == 0.0
+
+
+def test_where_nothing_pays_nothing_leads(world: Any) -> None:
+    standing = climb(world(lambda recipe: -0.1 * len(recipe)).session(), {})
+    assert standing.leader is None and len(standing.trials) > 5 and standing.untried == []
+
+
+def test_predictions_decide_what_comes_first(world: Any) -> None:
+    planted = world(truth, limit=150.0, reserved=100.0)
+    climb(planted.session(), {35: 9.0, 29: 1.1, 28: 1.1, 47: 1.1, 18: 1.1})
+    assert planted.tried[0] == ("baseline", "35 graph_compile")
+
+
+def test_once_something_is_fast_what_promises_less_waits_behind_additions(world: Any) -> None:
+    planted = world(truth)
+    climb(planted.session(), {29: 8.0, 47: 4.0})
+    order = [added for _, added in planted.tried]
+    assert order[0] == "29 static_quantization + 47 model_serving_framework"
+    assert order.index("29 static_quantization + 47 model_serving_framework(buckets=4)") < order.index("35 graph_compile")
+
+
+def test_two_recipes_are_prepared_at_a_time_and_none_twice(world: Any) -> None:
+    planted = world(truth)
+    climb(planted.session(), {})
+    assert len(planted.prepared) == len(set(planted.prepared))
+    serial = len(planted.prepared) * planted.prepare_seconds + len(planted.tried) * planted.trial_seconds
+    assert planted.now < serial, "preparing side by side took less time than one after the other"
+
+
+def test_a_quantised_recipe_that_loses_quality_gets_operators_back_until_it_holds(world: Any) -> None:
+    def kept(recipe: Recipe) -> int:
+        return max((len(getattr(i, "keep_float", ())) for i in recipe), default=0)
+
+    planted = world(
+        lambda recipe: truth(recipe) - 0.01 * kept(recipe),
+        status=lambda recipe: "faster" if kept(recipe) >= 5 or 29 not in {i.number for i in recipe} else "worse quality",
+        sensitivity={f"op{n:02d}": 1.0 / (n + 1) for n in range(20)},
+    )
+    found = settings(led(climb(planted.session(), {29: 8.0, 47: 2.0})))
+    handed_back = found["static_quantization"]["keep_float"]
+    assert 5 <= len(handed_back) <= 6, "as few as the next share allows"
+    assert handed_back == [f"op{n:02d}" for n in range(len(handed_back))], "the most sensitive first"
+
+
+def test_failures_of_preparing_are_results_and_the_climb_goes_on(world: Any) -> None:
+    planted = world(truth, outcome=lambda r: Outcome.FAILED if 29 in {i.number for i in r} else Outcome.PREPARED)
+    standing = climb(planted.session(), {29: 8.0})
+    assert "failed to prepare" in {trial.status for trial in standing.trials}
+    assert 29 not in {i.number for i in led(standing)}
+
+
+def test_a_resumed_climb_repeats_nothing_and_ends_where_an_uninterrupted_one_does(world: Any) -> None:
+    whole = world(truth)
+    wanted = led(climb(whole.session(), {}))
+    cut = world(truth, limit=180.0, reserved=100.0)
+    climb(cut.session(), {})
+    half = list(cut.tried)
+    cut.limit, cut.prepared = 10_000.0, []
+    assert led(climb(cut.session(), {})) == wanted
+    assert cut.tried[: len(half)] == half and len(set(cut.tried)) == len(cut.tried)
+
+
+def test_a_resumed_climb_without_time_still_knows_its_leader(world: Any) -> None:
+    planted = world(truth, limit=180.0, reserved=100.0)
+    before = led(climb(planted.session(), {}))
+    planted.now = 170.0
+    assert led(climb(planted.session(), {})) == before
+
+
+def test_only_what_was_asked_for_is_tried(world: Any) -> None:
+    planted = world(truth)
+    standing = climb(planted.session(only=(35,)), {})
+    assert {t.row["text"].partition("(")[0] for t in standing.trials} == {"35 graph_compile"}
+    assert math.isclose(standing.leader.gain, PARTS[35])
