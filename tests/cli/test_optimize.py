@@ -359,3 +359,11 @@ def test_a_moody_model_is_found_and_a_budget_that_is_too_small_is_said(
     assert "gave different answers to 3 of 3 inputs when called twice" in findings["non-deterministic"]["message"]
     assert "give a budget of" in findings["budget-too-small"]["advice"]
     assert strop_cli("verify", place / "run").code == 0
+
+
+def test_strop_runs_from_the_folder_of_the_workload_itself(place: Path, workload_text: str, strop_cli: Cli) -> None:
+    """Where some of torch's own modules seem to lie, since they name their files without a folder."""
+    (place / "workload.py").write_text(workload_text)
+    (place / "original.yaml").write_text("strop: 1")
+    answer = strop_cli("apply", "original.yaml", "workload.py", "--out", "bundle")
+    assert answer.code == 0, answer.err

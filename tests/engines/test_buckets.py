@@ -37,7 +37,8 @@ def test_lengths_that_move_together_are_one_axis_and_the_batch_is_none() -> None
     plan = two_inputs([(1, 5), (1, 9), (32, 9), (1, 30)])
     assert plan.reason == ""
     assert [axis.inputs for axis in plan.axes] == [((0, 1), (1, 1))]
-    assert plan.axes[0].edges[0] == (30,) and plan.axes[0].edges[2] == (5, 9, 30)
+    assert plan.axes[0].edges[1][0] == (30,) and plan.axes[0].edges[1][2] == (5, 9, 30)
+    assert plan.axes[0].edges[32] == ((9,),) * 4, "a batch is padded to what batches of its size need"
     assert plan.batches == (1, 32)
 
 
@@ -66,7 +67,7 @@ def test_padding_goes_to_the_nearest_edge_and_answers_are_cut_back() -> None:
     )
     padder = Padder(plan, 3)
     assert padder.fit([(1, 1)]) == ((1, 5),)
-    assert padder.fit([(2, 5)]) == ((2, 5),)
+    assert padder.fit([(2, 5)]) == ((2, 30),)
     assert padder.fit([(1, 6)]) == ((1, 9),)
     assert padder.cuts([(1, 6)], 1) == [(slice(None), slice(6))]
 

@@ -126,7 +126,13 @@ class World:
         self.now += self.trial_seconds
         self.tried.append((str(against.prepared.recipe), str(prepared.recipe)))
         row = {"key": prepared.recipe.key, "against": against.prepared.recipe.key, "text": str(prepared.recipe), "seconds": 1.0}
-        row |= {"preparation": prepared.preparation.to_json(), "screen": None, "quality": None, "reason": ""}
+        row |= {
+            "recipe": prepared.recipe.to_json(),
+            "preparation": prepared.preparation.to_json(),
+            "screen": None,
+            "quality": None,
+            "reason": "",
+        }
         if not prepared.ready:
             return {**row, "status": prepared.preparation.outcome.value}
         gain = self.gain(prepared.recipe) - self.gain(against.prepared.recipe)

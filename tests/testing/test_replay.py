@@ -18,7 +18,7 @@ from scipy import special
 
 from strop.errors import UsageError
 from strop.measure import sequential
-from strop.measure.confirm import proven_by
+from strop.measure.confirm import FAR_ROUND, proven_by
 from strop.measure.judge import Screen, judge_confirm
 from strop.measure.plan import ConfirmPlan, ScreenPlan
 from strop.measure.proportions import upper_share
@@ -72,6 +72,12 @@ def test_a_gain_exactly_at_the_edge_is_confirmed_within_the_level(family: Family
     assert claims(family, EDGE) <= EDGE_LIMIT
     if not family.luck:
         assert screened(family, EDGE) <= EDGE_LIMIT
+
+
+@every_family
+def test_small_rounds_for_large_effects_err_no_more_often(family: Family) -> None:
+    found = confirm_trials(family, ConfirmPlan(pairs=FAR_ROUND), EDGE, TRIALS, 7)
+    assert count([proven_by(one, CLAIM) for one in found]) <= EDGE_LIMIT
 
 
 @every_family

@@ -49,6 +49,7 @@ class Engine(ABC):
         needs_source: opening needs the model's own code.
         runs_code: opening an artefact can execute code in it, so foreign ones are refused unless named.
         imports_torch: opening imports torch.
+        buckets: it can pad calls to a few shapes that it compiles exactly.
         converts: lowering starts from a graph that recipes can share; see :meth:`convert`.
     """
 
@@ -59,6 +60,7 @@ class Engine(ABC):
     runs_code: ClassVar[bool] = False
     imports_torch: ClassVar[bool] = False
     converts: ClassVar[bool] = False
+    buckets: ClassVar[bool] = False
 
     @abstractmethod
     def available(self) -> bool:

@@ -27,12 +27,13 @@ class Axis:
     Attributes:
         inputs: ``(input, dimension)`` places that have this length.
         outputs: ``(output, dimension)`` places that have it too and are cut back to it.
-        edges: for 1, 2, … buckets the edges in rising order.
+        edges: batch size → for 1, 2, … buckets the edges in rising order. Sizes differ in what they are padded to, because
+            a batch is as long as its longest row.
     """
 
     inputs: tuple[Place, ...]
     outputs: tuple[Place, ...]
-    edges: tuple[tuple[int, ...], ...]
+    edges: Mapping[int, tuple[tuple[int, ...], ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class BucketPlan:
 
     Attributes:
         axes: the lengths that vary.
-        batches: batch sizes seen in the examples, most frequent first; only these are compiled exactly.
+        batches: batch sizes seen in the examples, most frequent first; only these are padded.
         reason: why buckets cannot be used for this model; empty when they can.
     """
 
@@ -60,7 +61,7 @@ class BucketPlan:
             Axis(
                 inputs=tuple((i, d) for i, d in axis["inputs"]),
                 outputs=tuple((o, d) for o, d in axis["outputs"]),
-                edges=tuple(tuple(edges) for edges in axis["edges"]),
+                edges={int(batch): tuple(map(tuple, edges)) for batch, edges in axis["edges"].items()},
             )
             for axis in row["axes"]
         )
@@ -113,15 +114,16 @@ def plan_buckets(
         if len(match) != 1:
             return BucketPlan(reason=f"dimension {d} of output {outputs[o].name} varies, but not as one input dimension does")
         found[match[0]].append((o, d))
+    batches = _batches(in_shapes)
     axes = tuple(
         Axis(
             inputs=tuple(where),
             outputs=tuple(found[sizes]),
-            edges=tuple(choose_edges(sizes, count) for count in range(1, MAX_BUCKETS + 1)),
+            edges={batch: _edges(sizes, in_shapes, batch) for batch in batches},
         )
         for sizes, where in places.items()
     )
-    return BucketPlan(axes=axes, batches=_batches(in_shapes))
+    return BucketPlan(axes=axes, batches=batches)
 
 
 class Padder:
@@ -133,15 +135,19 @@ class Padder:
     """
 
     def __init__(self, plan: BucketPlan, count: int) -> None:
-        self._axes = [(axis.inputs, axis.outputs, axis.edges[count - 1]) for axis in plan.axes]
+        self._axes = [
+            (axis.inputs, axis.outputs, {batch: edges[count - 1] for batch, edges in axis.edges.items()}) for axis in plan.axes
+        ]
         self._batches = frozenset(plan.batches)
 
     def fit(self, shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...] | None:
         """Return the padded shapes of a call, or ``None`` when it fits no bucket and must run at its own shape."""
-        if shapes[0] and shapes[0][0] not in self._batches:
+        batch = shapes[0][0] if shapes[0] else 0
+        if batch not in self._batches:
             return None
         padded = [list(shape) for shape in shapes]
-        for inputs, _, edges in self._axes:
+        for inputs, _, by_batch in self._axes:
+            edges = by_batch[batch]
             first, dimension = inputs[0]
             size = shapes[first][dimension]
             place = bisect_left(edges, size)
@@ -169,5 +175,10 @@ def _varying(specs: Sequence[TensorSpec]) -> list[Place]:
 
 
 def _batches(in_shapes: Sequence[Shapes]) -> tuple[int, ...]:
-    counts = Counter(shapes[0][0] for shapes in in_shapes if shapes[0])
+    counts = Counter(shapes[0][0] if shapes[0] else 0 for shapes in in_shapes)
     return tuple(size for size, _ in counts.most_common())
+
+
+def _edges(sizes: Sequence[int], in_shapes: Sequence[Shapes], batch: int) -> tuple[tuple[int, ...], ...]:
+    own = [size for size, shapes in zip(sizes, in_shapes, strict=True) if (shapes[0][0] if shapes[0] else 0) == batch]
+    return tuple(choose_edges(own, count) for count in range(1, MAX_BUCKETS + 1))

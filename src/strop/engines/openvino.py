@@ -43,6 +43,7 @@ class OpenVinoEngine(Engine):
     extra: ClassVar[str | None] = "openvino"
     adds: ClassVar[frozenset[Trait]] = frozenset({Trait.ENGINE, Trait.STATIC_INT8_ENGINE, Trait.BF16_ENGINE})
     converts: ClassVar[bool] = True
+    buckets: ClassVar[bool] = True
 
     def available(self) -> bool:
         """Tell whether openvino is installed (and nncf, which int8 needs)."""
@@ -115,7 +116,7 @@ class OpenVinoEngine(Engine):
 
         store = None
         if options.buckets:
-            regrouper = Regrouper(ragged, options.buckets) if options.trim else None
+            regrouper = Regrouper(ragged, MAX_BUCKETS) if options.trim else None
             store = BucketStore(padded, Padder(plan, options.buckets), _HELD_SHAPES, regrouper)
         return OpenVinoProgram(signature, lambda: ExactShapes(compile_model(model), order), store)
 
@@ -180,8 +181,9 @@ def _config(precision: str, options: EngineOptions) -> dict[str, Any]:
         "PERFORMANCE_HINT": "LATENCY" if options.streams == 1 else "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": str(options.streams),
-        "ENABLE_CPU_PINNING": options.pin,
     }
+    if options.pin:  # else OpenVINO decides by itself
+        config["ENABLE_CPU_PINNING"] = True
     if options.threads:
         config["INFERENCE_NUM_THREADS"] = check_threads(options.threads)
     return config | options.hints

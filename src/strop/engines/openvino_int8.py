@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from openvino import Model, Node, Output
 
 _SENSITIVITY_SAMPLES = 16
+_SMOOTH = 0.8
+"""Where none is asked for: a sentence classifier erred a tenth less near its boundary than at NNCF's own 0.95."""
 _MOVES = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "StridedSlice", "Slice", "Concat", "MaxPool"}
 )
@@ -196,12 +198,12 @@ def _clone(node: Node, inputs: list[Output]) -> Node:
 def _advanced(nncf: Any, intent: Quantization) -> Any:
     from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters, QuantizationParameters
 
-    smooth = {} if intent.smooth is None else {"smooth_quant_alphas": AdvancedSmoothQuantParameters(matmul=intent.smooth)}
+    smooth = _SMOOTH if intent.smooth is None else intent.smooth
     return nncf.AdvancedQuantizationParameters(
         weights_quantization_params=QuantizationParameters(per_channel=intent.per_channel),
         activations_range_estimator_params=_range_estimator(intent),
         backend_params={"compress_weights": False},
-        **smooth,
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=smooth),
     )
 
 

@@ -28,6 +28,8 @@ REPEAT_SECONDS: Seconds = 0.15
 _MAX_CALLS = 5000
 _PROFILE_CALLS = 6
 _PROFILE_VISITS = 5
+_PROFILE_SECONDS: Seconds = 0.6
+"""At a point whose calls take this long together, fewer visits have to do; never fewer than two."""
 
 
 class Visited(Protocol):
@@ -109,6 +111,8 @@ def profile(
             first = arm.block(point, [index] * (1 if visit == 0 else _PROFILE_CALLS)).calls_ns
             visits.append(first)
             if visit == 0 and first[0] >= 1e9 * LONG_CALL:
+                break
+            if visit >= 2 and sum(map(sum, visits)) > 1e9 * _PROFILE_SECONDS:
                 break
         profiles[point] = read_profile(visits)
     return profiles

@@ -8,7 +8,6 @@ never used.
 from __future__ import annotations
 
 import hashlib
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -142,7 +141,7 @@ def measure_roofs(
 
     Returns:
         ``gemm_<dtype>`` in operations per second (best size), ``read`` and ``copy`` in bytes per second, and
-        ``read_<also_read>``; each from the median of its calls.
+        ``read_<also_read>``; each from its fastest call.
     """
     stream = streaming_bytes()
     families = {f"gemm_{dtype}": [f"gemm_{dtype}_{n}" for n in SIZES] for dtype in dtypes}
@@ -164,11 +163,14 @@ def measure_roofs(
 
 
 def _rate(arm: Arm, point: str, seconds: Seconds) -> float:
-    """Return work per second at ``point``: blocks of growing length until the time is used, the median call of the last."""
+    """Return work per second at ``point``: the fastest call of blocks of growing length, until the time is used.
+
+    A roof says what the machine can do; what slows a call down, other work included, is no part of it.
+    """
     end, calls = time.monotonic() + seconds, 1
     taken = arm.block(point, [0] * (calls + 1), 1).calls_ns
     while time.monotonic() < end and calls < 1000:
         left = end - time.monotonic()
         calls = max(1, min(2 * calls, int(left / (min(taken) / 1e9))))
         taken += arm.block(point, [0] * calls).calls_ns
-    return work(point) / (statistics.median(taken) / 1e9)
+    return work(point) / (min(taken) / 1e9)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from strop.contract.instruction import Instruction
@@ -15,7 +15,7 @@ from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
 from strop.observe import Level
 from strop.search.bench import Seat
-from strop.search.proposals import Proposal, additions, groups, variants
+from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, Proposal, additions, groups, variants
 from strop.search.repair import repairs
 from strop.search.session import Session
 from strop.search.trials import Trial, run_trial
@@ -27,6 +27,9 @@ STEP_DELTA = 0.01
 
 SIDE_BY_SIDE = 2
 """Recipes prepared at a time: their imports and exports are serial code, so two share the cores well."""
+
+WORTH_TRYING = 0.01
+"""Smallest expected improvement (of the logarithm of the speed-up) for which a trial is made."""
 
 PREPARE_SECONDS = (10.0, 18.0, 150.0)
 """Guess by cost class (free, calibrate, fit)."""
@@ -99,14 +102,14 @@ class _Climber:
         self._pool: list[Instruction] = variants(facts, host, start, session.request.only)
         self._waiting = {p.recipe.key: p for p in groups(self._pool, start, gains)}
         self._prepared: dict[str, Prepared] = {}
-        self._tried: set[tuple[str, str]] = set()
+        self._tried: set[str] = set()
         self._spent: list[Seconds] = []
         names = [str(p.recipe) for p in self._waiting.values()]
         session.tell("race.started", f"{len(names)} groups to try", recipes=names)
 
     def next(self) -> Proposal | None:
         """Return the best proposal that time allows, prepared; ``None`` when there is none."""
-        ranked = sorted(self._proposals(), key=self._worth, reverse=True)
+        ranked = sorted(filter(self._promising, self._proposals()), key=self._worth, reverse=True)
         allowed = [p for p in ranked if self._recorded(p) or self._session.budget.allows(self._cost(p), self._session.reserved)]
         if not allowed:
             return None
@@ -120,8 +123,8 @@ class _Climber:
     def attempt(self, proposal: Proposal) -> None:
         """Try one proposal and take its place in the standing."""
         session, stack = self._session, self._stack(proposal.against)
-        before = session.ledger.elapsed
-        self._tried.add((proposal.against, proposal.recipe.key))
+        before, known = session.ledger.elapsed, self._recorded(proposal)
+        self._tried.add(proposal.recipe.key)
         self._waiting.pop(proposal.recipe.key, None)
         prepared = self._prepared[proposal.recipe.key]
         if stack is None:
@@ -130,7 +133,8 @@ class _Climber:
             stack.seat = stack.seat or session.bench.seat(stack.prepared, "candidate")
             trial, seat = run_trial(session, prepared, stack.seat, delta=STEP_DELTA)
         self._standing.trials.append(trial)
-        self._spent.append(session.ledger.elapsed - before)
+        if not known:
+            self._spent.append(session.ledger.elapsed - before)
         if trial.status == "faster":
             self._place(trial, prepared, seat, stack)
         elif stack is None:
@@ -144,17 +148,25 @@ class _Climber:
             if stack.seat is not None:
                 self._session.bench.dismiss(stack.seat)
                 stack.seat = None
-        standing.untried = [p.recipe for p in self._proposals()]
+        standing.untried = [p.recipe for p in self._proposals() if self._promising(p)]
         for recipe in standing.untried:
             self._session.tell("trial.untried", f"{recipe}: not measured, the budget did not allow it", level=Level.DETAIL)
         return standing
 
     def _proposals(self) -> Sequence[Proposal]:
-        session, known = self._session, {s.recipe.key for s in self._standing.stacks}
+        session = self._session
         facts, start = session.materials.facts, session.workload.traits
         steps = [p for s in self._standing.stacks for p in additions(s.recipe, s.gain, self._pool, facts, session.host, start)]
-        fresh = [p for p in steps if (p.against, p.recipe.key) not in self._tried and p.recipe.key not in known]
-        return [*self._waiting.values(), *fresh]
+        fresh = [p for p in steps if p.recipe.key not in self._tried]
+        return [*map(self._informed, self._waiting.values()), *fresh]
+
+    def _informed(self, group: Proposal) -> Proposal:
+        """Believe what the same instructions gave with other settings, on another engine say, more than the prediction."""
+        numbers = {i.name for i in group.recipe}
+        siblings = [t.speedup for t in self._standing.trials if set(t.row["recipe"]) == numbers and t.speedup > 0]
+        if not siblings or group.spread < GROUP_SPREAD:
+            return group
+        return replace(group, mean=fmean(map(math.log, siblings)), spread=SIBLING_SPREAD)
 
     def _place(self, trial: Trial, prepared: Prepared, seat: Seat | None, stack: Stack | None) -> None:
         session, gain, screened = self._session, math.log(trial.speedup), trial.comparisons["all"]
@@ -178,8 +190,14 @@ class _Climber:
         """Expected improvement of the best stack per second; what is on disk already costs nothing and comes first."""
         if self._recorded(proposal):
             return math.inf
-        best = self._standing.leader.gain if self._standing.leader else 0.0
-        return proposal.improvement(best) / self._cost(proposal)
+        return proposal.improvement(self._best) / self._cost(proposal)
+
+    def _promising(self, proposal: Proposal) -> bool:
+        return self._recorded(proposal) or proposal.improvement(self._best) >= WORTH_TRYING
+
+    @property
+    def _best(self) -> float:
+        return self._standing.leader.gain if self._standing.leader else 0.0
 
     def _cost(self, proposal: Proposal) -> Seconds:
         trying = fmean(self._spent) if self._spent else TRIAL_SECONDS

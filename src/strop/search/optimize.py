@@ -11,7 +11,7 @@ from strop.contract.recipe import Recipe
 from strop.diagnose.suggest import RULES
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.collect import block_plan
-from strop.measure.confirm import SMALLEST_ROUND
+from strop.measure.confirm import FAR_ROUND
 from strop.measure.plan import ScreenPlan
 from strop.measure.result import Comparison, Finding, Verdict
 from strop.measure.roofline import measure_roofs
@@ -26,11 +26,11 @@ from strop.search.trials import Trial
 from strop.trial.workshop import Prepared
 from strop.units import Seconds
 
-CALIBRATION_PAIRS = 8
+CALIBRATION_PAIRS = 6
 MOST_CLAIMS = 3
-FIRST_SHARE = 0.8
+FIRST_SHARE = 0.6
 DIAGNOSIS_TIMEOUT: Seconds = 120.0
-ROOF_SECONDS: Seconds = 1.5
+ROOF_SECONDS: Seconds = 2.0
 DETERMINISM_CALLS = 3
 UNLIKELY = 0.5
 """Gain assumed of an instruction that the diagnosis knows and does not suggest; it is tried last."""
@@ -198,7 +198,7 @@ def _calibrate(session: Session) -> Comparison:
     session.spread = max(0.005, comparison.evidence.get("sigma", session.spread))
     original = session.original()
     session.pair_seconds = block_plan(original.profile, original.profile).pair_seconds
-    session.expect_confirm(original.seconds / TYPICAL_GAIN, session.pair_seconds, SMALLEST_ROUND, TYPICAL_GAIN)
+    session.expect_confirm(original.seconds / TYPICAL_GAIN, session.pair_seconds, FAR_ROUND, TYPICAL_GAIN)
     session.tell(
         "baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s"
     )

@@ -14,14 +14,16 @@ from strop.contract.ties import Trait
 from strop.measure.host import Host
 from strop.pipeline import legal
 
-GROUP_SPREAD, STEP_SPREAD = 0.4, 0.15
-"""How far the logarithm of a gain lies from its prediction: what a whole group does is known less than what a step adds."""
+GROUP_SPREAD, SIBLING_SPREAD, STEP_SPREAD = 0.4, 0.25, 0.15
+"""How far the logarithm of a gain lies from its prediction: what a whole group does is known less than what a step adds, and
+a group whose instructions were tried with other settings lies in between."""
 
-OPENING_GAIN, SETTING_GAIN = 1.15, 1.03
+OPENING_GAIN, SETTING_GAIN = 1.2, 1.03
 """Expected gain of another choice for a setting of the stack: one that acts at opening, and any other."""
 
-OVERLAP = 0.5
-"""An instruction added to a stack gives about this part of (the logarithm of) what it would give alone."""
+OVERLAP = 0.25
+"""An instruction added to a stack gives about this part of (the logarithm of) what it would give alone: most of what one
+treats, another has treated before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from strop.search.bench import Seat
 from strop.search.session import Session
 from strop.trial.workshop import Prepared
 
-FAIR_CHANCE = 0.5
-"""A recipe whose quality will more probably fail to be confirmed than not is not carried on."""
+FAIR_CHANCE = 0.2
+"""A recipe whose quality has a smaller chance to be confirmed is not carried on. Less than even odds are worth a try,
+because a claim's answers are judged first and cost little, and another recipe stands behind it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ def _call(value: Any, file: Path, name: str) -> Workload:
 def _local_imports(file: Path) -> list[Path]:
     """Source files imported now that lie below the workload's folder, or directly in its parent; no installed packages."""
     files = [str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())]
-    found = {Path(name).resolve() for name in files if name.endswith(".py")}
+    # torch names some of its modules' files without a folder, which would seem to lie wherever the run was started
+    found = {p.resolve() for n in files if n.endswith(".py") and (p := Path(n)).is_absolute() and p.is_file()}
     near = (p for p in found if p != file and (file.parent in p.parents or p.parent == file.parent.parent))
     return sorted(p for p in near if not INSTALLED & set(p.parts) and STANDARD_LIBRARY not in p.parents)

@@ -68,8 +68,9 @@ def test_two_engines_exclude_each_other() -> None:
 
 
 def test_buckets_are_offered_and_taken_only_where_a_dimension_varies() -> None:
-    assert ModelServingFramework().space(Facts(dynamic=True), HOST)["buckets"] == (0, 4)
+    assert ModelServingFramework().space(Facts(dynamic=True), HOST)["buckets"] == (0, 3)
     assert "buckets" not in ModelServingFramework().space(Facts(dynamic=False), HOST)
+    assert "buckets" not in ModelServingFramework(engine="onnxruntime").space(Facts(dynamic=True), HOST), "it has none"
     assert "one shape" in str(ModelServingFramework(buckets=1).decline(mlp_draft(), HOST))
     assert ModelServingFramework(buckets=1).decline(attention_draft(), HOST) is None
 

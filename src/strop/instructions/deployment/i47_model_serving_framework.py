@@ -59,7 +59,7 @@ class ModelServingFramework(Instruction):
     opening: ClassVar[frozenset[str]] = frozenset({"buckets", "trim", "streams"})
 
     engine: Annotated[Literal["openvino", "onnxruntime"], Choices("openvino", "onnxruntime")] = "openvino"
-    buckets: Annotated[int, Choices(0, 4)] = 0
+    buckets: Annotated[int, Choices(0, 3)] = 0
     trim: Annotated[bool, Choices(False, True)] = False
     streams: int = 1
 
@@ -76,14 +76,14 @@ class ModelServingFramework(Instruction):
         return Ties(adds=engines.get(self.engine).adds, excludes=frozenset({Trait.ENGINE}))
 
     def space(self, facts: Facts, host: Host) -> Space:
-        """Offer buckets only where a dimension varies, and regrouping of rows only on top of buckets."""
+        """Offer buckets only where a dimension varies and the engine has them, and regrouping of rows only on top of them."""
         choices = dict(annotated_space(type(self)))
-        if not facts.dynamic:
+        if not facts.dynamic or not engines.get(self.engine).buckets or self.trim:
             del choices["buckets"]
-        if not self.buckets:
+        if self.buckets:
+            del choices["engine"]
+        else:
             del choices["trim"]
-        elif self.trim:
-            choices.pop("buckets", None)
         return choices
 
     def decline(self, draft: Draft, host: Host) -> str | None:

@@ -37,7 +37,8 @@ class StaticQuantization(Instruction):
         symmetric: activation ranges symmetric about zero; suits weights, often wastes half the range of activations (bool).
         per_channel: one scale per output channel of a weight instead of one per weight (bool).
         range_estimator: minmax takes extremes, mean_minmax averages them over inputs, percentile cuts outliers (name).
-        smooth: strength of moving activation outliers into weights, 0 to 1; unset: the engine's default (share).
+        smooth: strength of moving activation outliers into the weights of transformers, 0 to 1; unset: what suits the
+            engine (share).
         keep_float: operators that stay in floating point, named as the sensitivity list names them (names).
 
     References:
