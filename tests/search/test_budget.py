@@ -7,8 +7,8 @@ def test_a_step_may_not_touch_the_reserve() -> None:
     spent = [100.0]
     budget = Budget(240.0, lambda: spent[0])
     assert budget.left == 240.0 - CLOSING - 100.0
-    assert budget.allows(36.0, 100.0)
-    assert not budget.allows(36.1, 100.0)
+    assert budget.allows(budget.left - 100.0, 100.0)
+    assert not budget.allows(budget.left - 99.9, 100.0)
     spent[0] = 239.0
     assert budget.left < 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from strop.observe import Observer, silent
 from strop.pipeline import legal
 from strop.search.bench import Seat
 from strop.search.request import Request
+from strop.search.session import Session
+from strop.trial.workshop import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +91,7 @@ def compare(
         open_ledger(place, asked, resume=False) as ledger,
         open_session(reference, request, ledger, observer) as session,
     ):
-        for recipe in recipes:
-            if problem := legal(recipe, session.workload.traits):
-                raise RecipeError(f"{recipe}: {problem}.")
-        ours, theirs = session.prepare(recipes)
-        for prepared in (ours, theirs):
-            if not prepared.ready:
-                raise PrepareError(f"{prepared.recipe}: {prepared.preparation.outcome.value}: {prepared.preparation.reason}")
+        ours, theirs = _prepared(session, recipes)
         quality = []
 
         def told(number: int, baseline: Seat, candidate: Seat) -> None:
@@ -116,3 +112,20 @@ def compare(
         comparisons=read_comparisons(judged),
         quality=QualityResult.from_json(record["result"]) if record else None,
     )
+
+
+def _prepared(session: Session, recipes: Sequence[Recipe]) -> list[Prepared]:
+    """Prepare both recipes.
+
+    Raises:
+        RecipeError: one of them is illegal for this workload.
+        PrepareError: one of them gave no artefact; the message says why.
+    """
+    for recipe in recipes:
+        if problem := legal(recipe, session.workload.traits):
+            raise RecipeError(f"{recipe}: {problem}.")
+    both = session.prepare(recipes)
+    for prepared in both:
+        if not prepared.ready:
+            raise PrepareError(f"{prepared.recipe}: {prepared.preparation.outcome.value}: {prepared.preparation.reason}")
+    return both

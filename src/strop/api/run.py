@@ -40,7 +40,7 @@ PREPARING = ("contract", "surgery", "engines", "trial")
 WARMING_SHARE = 0.01
 """Share of the budget that warming one arm may take; a run starts some twenty arms."""
 
-LONGEST_WARMING = 30.0
+SHORTEST_WARMING, LONGEST_WARMING = 1.2, 30.0
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def open_session(
     baseline = workshop.prepare_original(workload, model)
     del model
     budget = Budget(request.budget, lambda: ledger.elapsed)
-    warm = min(LONGEST_WARMING, max(2.0, WARMING_SHARE * request.budget))
+    warm = min(LONGEST_WARMING, max(SHORTEST_WARMING, WARMING_SHARE * request.budget))
     with Bench(workshop, materials.points, request.seed, ledger.folder / "logs", told, warm) as bench:
         yield Session(
             request=request,

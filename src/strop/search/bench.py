@@ -22,6 +22,9 @@ from strop.observe import Event, Level, Observer
 from strop.trial.workshop import Prepared, Workshop
 from strop.units import Seconds
 
+ALONE = 0.75
+"""An arm that loads alone takes about this part of what two take that load side by side."""
+
 LOAD_TIMEOUT: Seconds = 120.0
 """An arm that has not opened its artefact by then counts as hung."""
 
@@ -35,7 +38,7 @@ class Seat:
         arm: its process.
         profile: call time and discards per operating point.
         marks: seconds from spawn to each moment of starting.
-        seconds: what starting, warming and profiling it took.
+        seconds: what starting it alone and warming it takes.
         uses: comparisons it has served in.
     """
 
@@ -98,7 +101,7 @@ class Bench:
             else:
                 with ThreadPoolExecutor(len(arms)) as threads:
                     marks = list(threads.map(lambda arm: arm.load(LOAD_TIMEOUT), arms))
-            loaded = time.monotonic() - begun
+            loaded = (time.monotonic() - begun) * (1.0 if len(arms) == 1 else ALONE)
             for arm in arms:
                 arm.park()
             seats = [self._warm_up(*one, loaded) for one in zip((p for p, _ in wanted), arms, marks, strict=True)]
@@ -115,7 +118,8 @@ class Bench:
         begun = time.monotonic()
         with self._clock(), arm.turn():
             arm.warm(self._points, rule=self._warm)
-            seat = Seat(prepared, arm, self._profile(prepared, arm), marks, loaded + time.monotonic() - begun)
+            seconds = loaded + time.monotonic() - begun
+            seat = Seat(prepared, arm, self._profile(prepared, arm), marks, seconds)
         arm.park()
         return seat
 

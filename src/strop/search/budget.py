@@ -9,7 +9,7 @@ from strop.units import Ratio, Seconds
 CONFIRM_SHARE: Ratio = 0.25
 """At least this share is kept for confirming; a search that cannot confirm has found nothing."""
 
-CLOSING: Seconds = 4.0
+CLOSING: Seconds = 3.0
 """Bundle, report and closing processes."""
 
 

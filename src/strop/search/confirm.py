@@ -19,6 +19,10 @@ from strop.observe import Level
 from strop.search.bench import Seat
 from strop.search.session import ROUNDS, Session
 from strop.trial.workshop import Prepared
+from strop.units import Seconds
+
+SOLO_SECONDS: Seconds = 12.0
+"""With less than this left, arms are not looked at alone; the claim does not rest on it."""
 
 DISHONEST = frozenset({"cached-results", "timed-answers-differ", "shape-changed"})
 """Findings of the audits after which a speed is not claimed."""
@@ -125,7 +129,7 @@ def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, An
         session.tell("confirm.round", f"round {number + 1} of {plan.rounds}", round=number + 1)
         if number == 0:
             findings.extend(audit(baseline.arm, candidate.arm, seed=session.request.seed))
-        if number == plan.rounds - 1:
+        if number == plan.rounds - 1 and session.budget.left > SOLO_SECONDS:
             alone.update(_solo(session, baseline, candidate))
             tensors.update({arm: _tensor_peak(session, seat) for arm, seat in both.items()})
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from strop.contract.card import Fidelity
 from strop.contract.recipe import Recipe
 from strop.diagnose.suggest import RULES
 from strop.ledger.judgement import read_comparisons, record_judgement
@@ -16,49 +15,35 @@ from strop.measure.plan import ScreenPlan
 from strop.measure.result import Comparison, Finding, Verdict
 from strop.measure.roofline import measure_roofs
 from strop.observe import Level
-from strop.pipeline import legal
+from strop.search.choose import Found, choose_and_confirm
 from strop.search.claims import claim_parts
-from strop.search.climb import Stack, Standing, climb
-from strop.search.confirm import Confirmation, confirm
-from strop.search.prune import prune
+from strop.search.climb import Standing, climb
 from strop.search.session import Session
-from strop.search.trials import Trial
-from strop.trial.workshop import Prepared
 from strop.units import Seconds
 
 CALIBRATION_PAIRS = 6
-MOST_CLAIMS = 3
-FIRST_SHARE = 0.6
 DIAGNOSIS_TIMEOUT: Seconds = 120.0
-ROOF_SECONDS: Seconds = 2.0
+ROOF_SECONDS: Seconds = 1.5
 DETERMINISM_CALLS = 3
 UNLIKELY = 0.5
 """Gain assumed of an instruction that the diagnosis knows and does not suggest; it is tried last."""
-FASTER_THAN_BARE = 0.7
-"""A tried recipe that reaches this part of the leader's gain is preferred to the leader less its lossy part, untried."""
-TYPICAL_GAIN = 3.0
+TYPICAL_GAIN = 4.0
 """Guess, before anything was tried, of how much faster a result starts and answers."""
 
 
 @dataclass(slots=True)
-class Search:
+class Search(Found):
     """What a search found.
 
     Attributes:
         standing: every trial, and what was not tried.
-        result: the confirmed recipe; ``None`` when nothing paid.
-        confirmations: every claim tested, in order; the last one holds if there is a result.
-        ablation: instruction name → the stack with it against the stack without it.
         placebo: the A/A comparison.
         findings: doubts about the run.
     """
 
-    standing: Standing
-    placebo: Comparison
-    result: Prepared | None = None
-    confirmations: list[tuple[Prepared, Confirmation]] = field(default_factory=list)
-    ablation: list[tuple[str, Trial]] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    standing: Standing = field(kw_only=True)
+    placebo: Comparison = field(kw_only=True)
+    findings: list[Finding] = field(default_factory=list, kw_only=True)
 
 
 def search(session: Session) -> Search:
@@ -87,59 +72,14 @@ def search(session: Session) -> Search:
         findings.append(Finding(code="budget-too-small", message=message, advice=advice))
         session.tell("warning", f"{message}; {advice}", level=Level.WARNING)
     standing = climb(session, gains)
-    found = Search(standing, placebo, findings=findings)
+    found = Search(standing=standing, placebo=placebo, findings=findings)
     if standing.leader is not None:
-        _confirm_best(session, found, standing.leader)
+        choose_and_confirm(session, standing, found)
     if any(f.code == "placebo-kept" for f in findings):
         found.result = None
     if found.result is not None and found.confirmations[-1][1].row is not None:
         claim_parts(session, standing, found.result, found.confirmations[-1][1].row)
     return found
-
-
-def _confirm_best(session: Session, found: Search, leader: Stack) -> None:
-    """Prune the best stack and test it; if its claim falls, test what would have won without it, while time is left.
-
-    The first claim has :data:`FIRST_SHARE` of alpha, the later ones share the rest, so that the chance of any false claim
-    stays below alpha.
-    """
-    best = leader.prepared
-    if not session.out_of_time():
-        best, found.ablation = prune(session, best)
-    claims, alpha = [(best, leader.screened)], FIRST_SHARE * session.request.alpha
-    while claims and len(found.confirmations) < MOST_CLAIMS:
-        stack, screened = claims.pop()
-        if found.confirmations and session.budget.left < session.timing:
-            return
-        confirmation = confirm(session, stack, screened, alpha)
-        found.confirmations.append((stack, confirmation))
-        if confirmation.holds:
-            found.result = stack
-            return
-        alpha = (1 - FIRST_SHARE) / (MOST_CLAIMS - 1) * session.request.alpha
-        claims = [next_best] if (next_best := _fallback(session, found, leader)) is not None else []
-
-
-def _fallback(session: Session, found: Search, leader: Stack) -> tuple[Prepared, Comparison] | None:
-    """Return the fastest recipe that does not share the lossy part of those whose claim fell, with what sizes its rounds.
-
-    Such a recipe may never have been tried as a whole: the leader less its lossy part keeps the leader's settings.
-    """
-    fallen = [lossy_part(stack.recipe) for stack, _ in found.confirmations]
-    sound = [s for s in found.standing.stacks if lossy_part(s.recipe) not in fallen]
-    rest = leader.recipe.without(*(i.number for i in lossy_part(leader.recipe)))
-    if Recipe() not in fallen and len(rest) and legal(rest, session.workload.traits) is None:
-        (prepared,) = session.prepare([rest], keep=session.timing)
-        tried = max((s.gain for s in sound), default=0.0)
-        if prepared.ready and tried < FASTER_THAN_BARE * leader.gain:
-            return prepared, leader.screened
-    best = max(sound, key=lambda s: s.gain, default=None)
-    return (best.prepared, best.screened) if best is not None else None
-
-
-def lossy_part(recipe: Recipe) -> Recipe:
-    """Return the instructions of a recipe that may change answers beyond rounding."""
-    return Recipe(i for i in recipe if i.card.fidelity is Fidelity.LOSSY)
 
 
 def _diagnose(session: Session) -> dict[int, float]:

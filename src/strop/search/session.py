@@ -28,7 +28,7 @@ from strop.trial.workshop import Prepared, Workshop
 from strop.units import Ratio, Seconds
 
 PREPARE_TIMEOUT: Seconds = 180.0
-FALLBACK_SHARE: Ratio = 0.04
+FALLBACK_SHARE: Ratio = 0.03
 """Set aside for answering with another recipe should the first one's quality not be confirmed."""
 
 ROUNDS = 5
@@ -114,7 +114,7 @@ class Session:
         """Whether searching must stop so that confirming still fits."""
         return self.budget.left <= self.reserved
 
-    def chance_to_confirm(self, screened: QualityResult) -> float:
+    def chance_to_confirm(self, screened: QualityResult, alpha: float) -> float:
         """Return the chance that the confirming split shows non-inferiority, given what the screening split showed.
 
         Normal approximation to the paired difference; the screened loss is itself uncertain, so the chance is the
@@ -125,7 +125,7 @@ class Session:
             return 0.0
         confirming = max(1, round(len(data.inputs) * screened.n / max(1, len(self.workload.splits["screening"].inputs))))
         error = screened.deviation / math.sqrt(confirming)
-        needed = (screened.margin - screened.loss) / error - float(special.ndtri(1 - self.request.alpha))
+        needed = (screened.margin - screened.loss) / error - float(special.ndtri(1 - alpha))
         return float(special.ndtr(needed / math.sqrt(1 + confirming / screened.n)))
 
     def tell(self, name: str, text: str = "", *, level: Level = Level.PROGRESS, **data: Any) -> None:

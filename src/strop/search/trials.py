@@ -118,7 +118,7 @@ def _quality_status(session: Session, record: Mapping[str, Any] | None) -> tuple
     result = QualityResult.from_json(record["result"])
     if result.guard is Guard.BROKEN:
         return "worse quality", result.describe()
-    chance = session.chance_to_confirm(result)
+    chance = session.chance_to_confirm(result, session.request.alpha)
     if chance < FAIR_CHANCE:
         return "unproven quality", f"{result.describe()}; the confirming data would show it with a chance of {100 * chance:.0f} %"
     return "faster", ""

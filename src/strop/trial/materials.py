@@ -97,6 +97,7 @@ def materialise(workload: Workload, model: torch.nn.Module, folder: Path) -> Mat
         WorkloadError: the model cannot be called, its answers hold no tensors, inputs do not fit, or
             calibration or training data overlap the evaluation data.
     """
+    workload = _drawn(workload)
     _refuse_overlap(workload)
     probes = _probes(workload)
     probed = infer_signature([example for _, example in probes], [_answer(model, example, point) for point, example in probes])
@@ -116,6 +117,12 @@ def materialise(workload: Workload, model: torch.nn.Module, folder: Path) -> Mat
         },
     )
     return Materials(folder)
+
+
+def _drawn(workload: Workload) -> Workload:
+    """Return the workload with every input drawn once: a lazy sequence may decode a picture at each look."""
+    splits: dict[str, Any] = {name: replace(split, inputs=list(split.inputs)) for name, split in workload.splits.items()}
+    return replace(workload, inputs={point: list(inputs) for point, inputs in workload.inputs.items()}, **splits)
 
 
 def build_model(workload: Workload, seed: int) -> torch.nn.Module:
