@@ -273,3 +273,24 @@ def test_inputs_without_torch_are_answered_in_a_process_that_has_it(lowered: Sim
     ):
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(flatten(got)[0], want, strict=True))
     assert lowered.done["onnxruntime"].recipe != Recipe()
+
+
+def test_what_a_timed_call_left_behind_can_be_asked_for_and_fresh_inputs_are_made_outside_the_clock() -> None:
+    def program(ids: np.ndarray[Any, Any], mask: np.ndarray[Any, Any], x: np.ndarray[Any, Any]) -> Any:
+        seen.append((ids.copy(), mask.copy(), x.copy()))
+        return {"sum": ids * mask + x.sum()}
+
+    seen: list[Any] = []
+    program.compiled = 3  # type: ignore[attr-defined]
+    call = ((np.array([[5, 6, 7, 0]]), np.array([[1, 1, 1, 0]]), np.array([1.0, 2.0])), {})
+    target = ProgramTarget(program, {"p": [call]})  # type: ignore[arg-type, dict-item]
+    target.run("p", 0)
+    assert target.answer_digest() == target.digest("p", 0) and target.compile_events() == 3
+    target.make_variants("p", 0, range(1, 6))
+    del seen[:]
+    for variant in range(1, 6):
+        target.run_variant("p", 0, variant)
+    assert len({(ids.tobytes(), x.tobytes()) for ids, _, x in seen}) == 5, "each is another input"
+    for ids, mask, x in seen:
+        assert sorted(ids[0]) == [0, 5, 6, 7] and (ids[0][mask[0] == 0] == 0).all(), "token ids and their mask stay together"
+        assert ids.dtype == np.int64 and np.allclose(x, [1.0, 2.0], rtol=0.01) and not np.array_equal(x, [1.0, 2.0])

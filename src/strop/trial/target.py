@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +26,35 @@ class ProgramTarget:
         self.points = {point: len(calls) for point, calls in inputs.items()}
         self._program = program
         self._inputs = inputs
+        self._answer: Any = None
+        self._variants: dict[tuple[str, int, int], Call] = {}
 
     def run(self, point: str, index: int) -> None:
         """Answer one call."""
         args, kwargs = self._inputs[point][index]
-        self._program(*args, **kwargs)
+        self._answer = self._program(*args, **kwargs)
+
+    def compile_events(self) -> int:
+        """Return how many shapes the engine has compiled on first use."""
+        return self._program.compiled
+
+    def run_variant(self, point: str, index: int, variant: int) -> None:
+        """Answer an input of the same shapes and kinds that was never given before; :meth:`make_variants` has made it."""
+        args, kwargs = self._variants[point, index, variant]
+        self._answer = self._program(*args, **kwargs)
+
+    def make_variants(self, point: str, index: int, variants: Sequence[int]) -> None:
+        """Derive fresh inputs, outside any clock: numbers are scaled a little, integers along the last dimension shuffled.
+
+        Integer arrays of one length are shuffled alike, so that token ids and their mask stay together.
+        """
+        for variant in variants:
+            args, kwargs = map_leaves(_varied(variant), self._inputs[point][index])
+            self._variants[point, index, variant] = tuple(args), kwargs
+
+    def answer_digest(self) -> str:
+        """Return the digest of the answer that the latest run left behind, as :meth:`digest` would give it."""
+        return digest(self._answer)
 
     def digest(self, point: str, index: int) -> str:
         """Return a digest of one answer's exact bytes, dtypes, shapes and structure."""
@@ -121,14 +144,6 @@ def source(engine: Engine, told: Mapping[str, Any]) -> Source | None:
         return rebuild(draft, catalogue.recipe_from_json(task.recipe))
 
     return build
-
-
-def _digest(leaves: Sequence[np.ndarray[Any, Any]]) -> str:
-    state = hashlib.sha256()
-    for leaf in leaves:
-        state.update(f"{leaf.dtype}{leaf.shape}".encode())
-        state.update(np.ascontiguousarray(leaf).tobytes())
-    return state.hexdigest()
 
 
 def _elements(call: Call) -> int:
