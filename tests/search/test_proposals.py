@@ -59,7 +59,7 @@ def test_only_what_was_asked_for_is_tried() -> None:
 
 def test_an_addition_brings_one_instruction_or_changes_one_setting() -> None:
     stack = recipe(model_serving_framework={})
-    found = additions(stack, 0.0, 1.0, variants(Facts(), HOST, START), Facts(), HOST, START)
+    found = additions(stack, 0.0, variants(Facts(), HOST, START), Facts(), HOST, START)
     assert found
     for proposal in found:
         candidate = proposal.recipe
@@ -74,7 +74,7 @@ def test_settings_that_act_at_opening_promise_most_and_depend_on_what_is_set() -
     facts, pool = Facts(dynamic=True), variants(Facts(dynamic=True), HOST, START)
 
     def offered(**settings: object) -> dict[str, float]:
-        found = additions(recipe(model_serving_framework=settings), 0.0, 1.0, pool, facts, HOST, START)
+        found = additions(recipe(model_serving_framework=settings), 0.0, pool, facts, HOST, START)
         return {str(p.recipe): p.mean for p in found if len(p.recipe) == 1}
 
     bare = offered()

@@ -1,1 +1,1 @@
-"""Propose recipes, race them, compose, prune, confirm: within a time budget, every step on disk."""
+"""Propose recipes, climb, prune, choose and confirm: within a time budget, every step on disk."""

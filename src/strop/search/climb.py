@@ -47,7 +47,6 @@ class Stack:
         trial: against the original, or against the stack that it grew from.
         gain: logarithm of its speed-up over the original, multiplied up along the way it was reached.
         screened: the comparison with the original at the bottom of that way.
-        chance: that its quality will be confirmed, from what screening showed.
         seat: its living arm, while it leads.
     """
 
@@ -56,7 +55,6 @@ class Stack:
     gain: float
     screened: Comparison
     seat: Seat | None = None
-    chance: float = 1.0
 
     @property
     def recipe(self) -> Recipe:
@@ -160,11 +158,7 @@ class _Climber:
     def _proposals(self) -> Sequence[Proposal]:
         session = self._session
         facts, start = session.materials.facts, session.workload.traits
-        steps = [
-            p
-            for s in self._standing.stacks
-            for p in additions(s.recipe, s.gain, s.chance, self._pool, facts, session.host, start)
-        ]
+        steps = [p for s in self._standing.stacks for p in additions(s.recipe, s.gain, self._pool, facts, session.host, start)]
         fresh = [p for p in steps if p.recipe.key not in self._tried]
         return [*map(self._informed, self._waiting.values()), *fresh]
 
@@ -180,9 +174,7 @@ class _Climber:
         session, gain, screened = self._session, math.log(trial.speedup), trial.comparisons["all"]
         if stack is not None:
             gain, screened = stack.gain + gain, stack.screened
-        judged = trial.quality
-        chance = session.chance_to_confirm(judged, session.request.alpha) if judged is not None else 1.0
-        found = Stack(prepared, trial, gain, screened, seat, chance)
+        found = Stack(prepared, trial, gain, screened, seat)
         self._standing.stacks.append(found)
         if self._standing.leader is found:
             if found.seat is not None:
@@ -207,7 +199,7 @@ class _Climber:
 
     @property
     def _best(self) -> float:
-        return max((stack.chance * stack.gain for stack in self._standing.stacks), default=0.0)
+        return self._standing.leader.gain if self._standing.leader else 0.0
 
     def _cost(self, proposal: Proposal) -> Seconds:
         trying = fmean(self._spent) if self._spent else TRIAL_SECONDS

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from strop import catalogue
-from strop.contract.card import Fidelity
 from strop.contract.draft import Facts
 from strop.contract.instruction import Instruction
 from strop.contract.recipe import Recipe
@@ -21,9 +20,6 @@ a group whose instructions were tried with other settings lies in between."""
 
 OPENING_GAIN, SETTING_GAIN = 1.2, 1.03
 """Expected gain of another choice for a setting of the stack: one that acts at opening, and any other."""
-
-LOSSY_CHANCE = 0.75
-"""Chance that the quality of a recipe that may change answers is confirmed, before it was looked at."""
 
 OVERLAP = 0.25
 """An instruction added to a stack gives about this part of (the logarithm of) what it would give alone: most of what one
@@ -39,24 +35,18 @@ class Proposal:
         against: key of the stack it is an addition to; empty: a group, tried against the original.
         mean: expected logarithm of its speed-up over the original.
         spread: standard deviation of that belief.
-        chance: that its quality will be confirmed.
     """
 
     recipe: Recipe
     against: str = ""
     mean: float = 0.0
     spread: float = GROUP_SPREAD
-    chance: float = 1.0
 
     def improvement(self, best: float) -> float:
-        """Return the expected improvement ``E[max(chance · gain - best, 0)]`` for a normal belief about the gain.
-
-        Source: Jones, Schonlau and Welch 1998, "Efficient global optimization of expensive black-box functions".
-        """
-        mean, spread = self.chance * self.mean, self.chance * self.spread
-        z = (mean - best) / spread if spread else 0.0
+        """Return the expected improvement ``E[max(gain - best, 0)]`` for a normal belief (Jones, Schonlau and Welch 1998)."""
+        z = (self.mean - best) / self.spread
         density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        return spread * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
+        return self.spread * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
 
 
 def variants(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[int] = ()) -> list[Instruction]:
@@ -97,45 +87,29 @@ def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: 
             useful = [p for p in pairs if legal(p, start) is None and (not candidates or _enables(instruction, p))]
             candidates += useful
         found.update({recipe.key: recipe for recipe in candidates})
-    return [
-        Proposal(r, mean=sum(math.log(gains.get(i.number, i.card.prior)) for i in r), chance=quality_chance(r))
-        for r in found.values()
-    ]
-
-
-def quality_chance(recipe: Recipe) -> float:
-    """Return the chance that a recipe's quality is confirmed, before anything about it was measured."""
-    return LOSSY_CHANCE if any(i.card.fidelity is Fidelity.LOSSY for i in recipe) else 1.0
+    return [Proposal(r, mean=sum(math.log(gains.get(i.number, i.card.prior)) for i in r)) for r in found.values()]
 
 
 def additions(
-    stack: Recipe,
-    gain: float,
-    chance: float,
-    instructions: Sequence[Instruction],
-    facts: Facts,
-    host: Host,
-    start: frozenset[Trait],
+    stack: Recipe, gain: float, instructions: Sequence[Instruction], facts: Facts, host: Host, start: frozenset[Trait]
 ) -> list[Proposal]:
     """Return the stack with one more instruction, or with one setting of its own changed to another choice.
 
-    ``gain`` is the logarithm of the stack's speed-up over the original, ``chance`` that of its quality being confirmed.
+    ``gain`` is the logarithm of the stack's speed-up over the original.
     """
     found: dict[str, Proposal] = {}
     numbers = {i.number for i in stack}
     for instruction in instructions:
         if instruction.number not in numbers:
             mean = gain + OVERLAP * math.log(instruction.card.prior)
-            own = chance * quality_chance(Recipe([instruction]))
-            proposal = Proposal(stack.with_(instruction), against=stack.key, mean=mean, spread=STEP_SPREAD, chance=own)
+            proposal = Proposal(stack.with_(instruction), against=stack.key, mean=mean, spread=STEP_SPREAD)
             found.setdefault(proposal.recipe.key, proposal)
     for member in stack:
         for name, values in member.space(facts, host).items():
             mean = gain + math.log(OPENING_GAIN if name in member.opening else SETTING_GAIN)
             for value in values:
                 changed = stack.with_(replace(member, **{name: value}))  # type: ignore[type-var]
-                proposal = Proposal(changed, against=stack.key, mean=mean, spread=STEP_SPREAD, chance=chance)
-                found.setdefault(changed.key, proposal)
+                found.setdefault(changed.key, Proposal(changed, against=stack.key, mean=mean, spread=STEP_SPREAD))
     found.pop(stack.key, None)
     return [p for p in found.values() if legal(p.recipe, start) is None]
 

@@ -44,9 +44,9 @@ class ProgramTarget:
         self._answer = self._program(*args, **kwargs)
 
     def make_variants(self, point: str, index: int, variants: Sequence[int]) -> None:
-        """Derive fresh inputs, outside any clock: numbers are scaled a little, integers along the last dimension shuffled.
+        """Derive fresh inputs, outside any clock: numbers are scaled a little, integers shuffled among their places.
 
-        Integer arrays of one length are shuffled alike, so that token ids and their mask stay together.
+        Zeros stay where they are and masks as they are, so that a padded batch keeps the lengths of its rows.
         """
         for variant in variants:
             args, kwargs = map_leaves(_varied(variant), self._inputs[point][index])
@@ -151,16 +151,13 @@ def _elements(call: Call) -> int:
 
 
 def _varied(variant: int) -> Callable[[Any], Any]:
-    orders: dict[int, np.ndarray[Any, Any]] = {}
-
     def vary(leaf: Any) -> Any:
         array = fresh = to_numpy(leaf)
         if array.dtype.kind in "fc":
             fresh = (array * (1 + variant * 2.0**-12)).astype(array.dtype)
-        elif array.ndim:
-            length = array.shape[-1]
-            order = orders.setdefault(length, np.random.default_rng(variant).permutation(length))
-            fresh = np.ascontiguousarray(array[..., order])
+        elif not np.isin(array, (0, 1)).all():
+            fresh = array.copy()
+            fresh[array != 0] = np.random.default_rng(variant).permutation(array[array != 0])
         if isinstance(leaf, np.ndarray):
             return fresh
         import torch
