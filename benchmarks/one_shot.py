@@ -34,7 +34,7 @@ from strop.measure.collect import block_plan, profile, take_pair
 from strop.measure.judge import Screen, judge_confirm
 from strop.measure.plan import ConfirmPlan, ScreenPlan
 from strop.measure.quality import QualityResult, judge_scores
-from strop.measure.result import Comparison
+from strop.measure.result import Comparison, Pair
 from strop.measure.timing import WarmRule
 from strop.trial.materials import build_model
 from strop.trial.reference import parse_reference
@@ -179,7 +179,8 @@ def screen(row: str, where: Mapping[str, str], logs: Path) -> tuple[Comparison, 
 
 def confirm(row: str, where: Mapping[str, str], logs: Path) -> dict[str, Comparison]:
     """Measure the bundle against a choice on fresh processes."""
-    pairs, points = [], ()
+    pairs: list[Pair] = []
+    points: tuple[str, ...] = ()
     for number in range(PLAN.rounds):
         with (
             Arm.start(arm("baseline", row, where), seed=10 + number, log=logs / f"confirm-{number}-choice.log") as choice,
