@@ -90,7 +90,7 @@ def test_what_is_no_workload_is_refused(place: Path) -> None:
 
 
 def test_the_seed_decides_about_random_weights(place: Path, workload_text: str) -> None:
-    file = place / "files" / "here" / "random.py"
+    file = place / "files" / "here" / "chance.py"
     file.parent.mkdir(parents=True)
     file.write_text(workload_text.replace("    torch.manual_seed(0)\n", ""))
     x = torch.ones(8, 16)
