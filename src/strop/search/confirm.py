@@ -93,7 +93,7 @@ def confirm(session: Session, result: Prepared, screened: Comparison, alpha: flo
     claim = {"baseline": session.baseline.recipe.key, "candidate": key, "plan": plan.to_json()}
     registered = ConfirmPlan.from_json(session.ledger.step(f"registered/{key}", lambda: claim)["plan"])
     session.tell("confirm.started", f"confirming {result.recipe}: quality on data that nothing has seen")
-    quality = session.ledger.step(f"quality/{key}", lambda: _judge(session, result))
+    quality = session.ledger.step(f"quality/{key}", lambda: _judge(session, result, registered.alpha))
     confirmation = Confirmation(quality, None)
     if quality is None or (confirmation.quality is not None and confirmation.quality.guard is Guard.HELD):
         session.tell("confirm.timing", f"confirming {result.recipe}: {ROUNDS} fresh process pairs × {registered.pairs} pairs")
@@ -103,12 +103,12 @@ def confirm(session: Session, result: Prepared, screened: Comparison, alpha: flo
     return confirmation
 
 
-def _judge(session: Session, result: Prepared) -> dict[str, Any] | None:
+def _judge(session: Session, result: Prepared, alpha: float) -> dict[str, Any] | None:
     if session.workload.quality.unjudged:
         return None
     try:
         with session.bench.opened(result, "candidate") as candidate:
-            return session.examiner.examine("confirming", session.original(), candidate)
+            return session.examiner.examine("confirming", session.original(), candidate, alpha)
     except WrongAnswersError as error:
         return {"wrong": str(error)}
 

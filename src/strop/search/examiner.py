@@ -72,8 +72,8 @@ class Examiner:
         got = read_examples(self.answer(candidate, "screening", candidate.prepared.recipe.key, SANE_INPUTS))
         return compare_answers(wanted, got, TOLERANCE[fidelity])
 
-    def examine(self, split: str, original: Seat, candidate: Seat) -> dict[str, Any] | None:
-        """Judge a candidate's quality on a split; ``None`` when the workload claims none."""
+    def examine(self, split: str, original: Seat, candidate: Seat, alpha: float | None = None) -> dict[str, Any] | None:
+        """Judge a candidate's quality on a split, at ``alpha`` or the run's own; ``None`` when the workload claims none."""
         quality = self._workload.quality
         if quality.unjudged:
             return None
@@ -82,7 +82,8 @@ class Examiner:
         data = self._workload.splits[split]
         labels = before if quality.against_original else list(data.labels or ())
         name = f"{candidate.prepared.recipe.key}-{split}"
-        settings: dict[str, Any] = {"metric": quality.name, "higher_is_better": quality.higher_is_better, "alpha": self._alpha}
+        settings: dict[str, Any] = {"metric": quality.name, "higher_is_better": quality.higher_is_better}
+        settings["alpha"] = self._alpha if alpha is None else alpha
         if quality.metric is not None:
             values = self._corpus(before, labels), self._judged(self._corpus, after, labels)
             return record_corpus(
