@@ -64,12 +64,6 @@ def test_each_verdict(theta: float, verdict: Verdict) -> None:
     assert (verdict is Verdict.FASTER) == (proven_by(mirror, PLAN) is Verdict.SLOWER)
 
 
-def test_a_planned_second_look_costs_half_the_level() -> None:
-    once, twice = ConfirmPlan(), ConfirmPlan(extension=True)
-    assert from_round_values(MEANS, QUIET, twice).upper > from_round_values(MEANS, QUIET, once).upper
-    assert from_round_values(MEANS, QUIET, twice).p == pytest.approx(2 * from_round_values(MEANS, QUIET, once).p)
-
-
 def test_exact_mode_is_the_sign_flip_test() -> None:
     plan = ConfirmPlan(exact=True, delta=0.0, rounds=6)
     values = np.array([-0.05, -0.01, -0.04, 0.02, -0.03, -0.06])

@@ -203,11 +203,12 @@ def test_unplanned_rounds_are_left_out() -> None:
     assert "unplanned-rounds" in codes(found)
 
 
-def test_a_planned_extension_is_used_only_when_complete() -> None:
-    plan = ConfirmPlan(rounds=5, pairs=8, extension=True)
-    assert judge_confirm(claim(-0.1, rounds=5), plan, ["p0"])["all"].rounds == 5
-    assert judge_confirm(claim(-0.1, rounds=8), plan, ["p0"])["all"].rounds == 5
-    assert judge_confirm(claim(-0.1, rounds=10), plan, ["p0"])["all"].rounds == 10
+@pytest.mark.parametrize(("rounds", "verdict", "code"), [(2, "UNDECIDED", "incomplete"), (3, "FASTER", "fewer-rounds")])
+def test_fewer_rounds_do_only_where_that_was_planned(rounds: int, verdict: str, code: str) -> None:
+    plan = ConfirmPlan(rounds=5, pairs=8, least=3)
+    found = judge_confirm(claim(-0.3, rounds=rounds), plan, ["p0"])["all"]
+    assert (found.verdict, found.rounds) == (Verdict[verdict], rounds)
+    assert code in codes(found)
 
 
 def test_a_claim_that_rests_on_voiding_is_undecided() -> None:
@@ -246,3 +247,10 @@ def test_no_usable_rounds_is_an_error_that_counts_them() -> None:
         judge_confirm([], CLAIM, ["p0"])
     with pytest.raises(MeasureError, match="usable pairs by round: 1, 1"):
         judge_confirm([pair(0, [0.0], round=0), pair(1, [0.0], round=1)], CLAIM, ["p0"])
+
+
+def test_a_round_that_voiding_would_leave_bare_is_used_as_it_came() -> None:
+    small = ConfirmPlan(pairs=4)
+    pairs = [pair(i, [-0.3 + 0.01 * (i % 3)], round=i // 4, voided="both: busy" if i in (0, 1, 3) else None) for i in range(20)]
+    found = judge_confirm(pairs, small, ["p0"])["all"]
+    assert (found.verdict, found.pairs, found.rounds) == (Verdict.FASTER, 20, 5)

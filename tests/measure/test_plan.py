@@ -17,7 +17,7 @@ def test_screen_plan_survives_json(plan: ScreenPlan) -> None:
     assert ScreenPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
-@pytest.mark.parametrize("plan", [ConfirmPlan(), ConfirmPlan(rounds=9, pairs=33, exact=True, alpha=0.01, extension=True)])
+@pytest.mark.parametrize("plan", [ConfirmPlan(), ConfirmPlan(rounds=9, pairs=33, exact=True, alpha=0.01, least=7)])
 def test_confirm_plan_survives_json(plan: ConfirmPlan) -> None:
     assert ConfirmPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
@@ -44,6 +44,8 @@ def test_screen_plan_names_what_is_wrong(settings: dict[str, object], named: str
     [
         ({"rounds": 1}, "rounds"),
         ({"pairs": 1}, "pairs"),
+        ({"least": 1}, "least"),
+        ({"least": 6}, "least"),
         ({"alpha": 1.5}, "alpha"),
         ({"delta": -1}, "delta"),
         ({"metric": ""}, "metric"),
@@ -59,9 +61,9 @@ def test_exact_mode_needs_enough_rounds_for_its_smallest_p_value() -> None:
     with pytest.raises(UsageError, match=r"rounds .* 2\^-rounds"):
         ConfirmPlan(exact=True, rounds=4, alpha=0.05)
     with pytest.raises(UsageError, match="rounds"):
-        ConfirmPlan(exact=True, rounds=5, alpha=0.05, extension=True)
+        ConfirmPlan(exact=True, rounds=5, alpha=0.05, least=4)
 
 
-def test_a_planned_second_look_halves_the_level() -> None:
-    assert ConfirmPlan(alpha=0.05).look_alpha == 0.05
-    assert ConfirmPlan(alpha=0.05, extension=True).look_alpha == 0.025
+def test_a_claim_needs_all_rounds_unless_fewer_were_planned_to_do() -> None:
+    assert ConfirmPlan(rounds=5).needed == 5
+    assert ConfirmPlan(rounds=5, least=3).needed == 3

@@ -81,6 +81,12 @@ def test_small_rounds_for_large_effects_err_no_more_often(family: Family) -> Non
 
 
 @every_family
+def test_fewer_rounds_where_the_time_ends_err_no_more_often(family: Family) -> None:
+    found = confirm_trials(family, ConfirmPlan(rounds=3, pairs=FAR_ROUND), EDGE, TRIALS, 8)
+    assert count([proven_by(one, CLAIM) for one in found]) <= EDGE_LIMIT
+
+
+@every_family
 def test_the_whole_way_from_screening_to_claim_keeps_the_level(family: Family) -> None:
     confirmed = [verdict for _, verdict in pipeline_trials(family, SCREEN, CLAIM, EDGE, TRIALS, 3)]
     assert sum(verdict is Verdict.FASTER for verdict in confirmed) <= EDGE_LIMIT

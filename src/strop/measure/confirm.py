@@ -34,7 +34,7 @@ class RoundStatistics:
         within: that floor, the root mean square of the rounds' own standard errors.
         lower: one-sided lower bound.
         upper: one-sided upper bound; FASTER is ``upper < -ln(1 + delta)``.
-        p: one-sided p-value of "not faster by delta", corrected for a planned second look.
+        p: one-sided p-value of "not faster by delta".
         speedup: two-sided interval of ``exp(-theta)``.
         rounds: rounds used.
     """
@@ -85,10 +85,9 @@ def round_statistics(rounds: Sequence[FloatArray], plan: ConfirmPlan) -> RoundSt
 
 def from_round_values(means: FloatArray, errors: FloatArray, plan: ConfirmPlan) -> RoundStatistics:
     """Return bounds and interval from each round's Huber mean and its standard error."""
-    count, alpha = len(means), plan.look_alpha
+    count, alpha = len(means), plan.alpha
     theta, within = float(means.mean()), float(math.sqrt(np.mean(errors**2)))
     s = max(float(means.std(ddof=1)), within, 1e-9)
-    looks = plan.alpha / plan.look_alpha
     edge = -math.log1p(plan.delta)
     if plan.exact:
         lower, upper, _ = _exact_bounds(means, alpha)
@@ -100,9 +99,7 @@ def from_round_values(means: FloatArray, errors: FloatArray, plan: ConfirmPlan) 
         confidence = 1 - alpha
         p = float(special.stdtr(count - 1, (theta - edge) / (s / math.sqrt(count))))
     speedup = Interval(low=math.exp(-high), estimate=math.exp(-theta), high=math.exp(-low), confidence=confidence)
-    return RoundStatistics(
-        theta=theta, s=s, within=within, lower=lower, upper=upper, p=min(1.0, looks * p), speedup=speedup, rounds=count
-    )
+    return RoundStatistics(theta=theta, s=s, within=within, lower=lower, upper=upper, p=p, speedup=speedup, rounds=count)
 
 
 def proven_by(statistics: RoundStatistics, plan: ConfirmPlan) -> Verdict:

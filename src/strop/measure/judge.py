@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -140,22 +141,20 @@ def judge_screen(pairs: Sequence[Pair], plan: ScreenPlan, points: Sequence[str])
 def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str]) -> dict[str, Comparison]:
     """Return the confirmed comparison of every operating point and of ``"all"``.
 
-    The first ``plan.rounds`` rounds are used, or twice as many where an extension was planned and is complete. Rounds
-    that were not planned are left out. A verdict that changes when the voided pairs are put back is UNDECIDED.
+    The first ``plan.rounds`` rounds are used; fewer than ``plan.needed`` prove nothing. Rounds that were not planned are
+    left out. A verdict that changes when the voided pairs are put back is UNDECIDED.
     The claim is the one about ``"all"``; each point is judged at the same level, without a correction for their number.
 
     Raises:
         MeasureError: a pair lacks a block, or fewer than two rounds hold two pairs or more.
     """
     numbers = list(dict.fromkeys(pair.round for pair in pairs))
-    looks = (2 * plan.rounds, plan.rounds) if plan.extension else (plan.rounds,)
-    wanted = next((count for count in looks if len(numbers) >= count), plan.rounds)
-    used = [pair for pair in pairs if pair.round in set(numbers[:wanted])]
-    blame = voiding_fails(used)
+    used = [pair for pair in pairs if pair.round in set(numbers[: plan.rounds])]
+    all_kept = voiding_fails(used) or _leaves_a_bare_round(used)
     result = {}
     for point in (*points, ALL):
         every = _rounds(used, point, plan, voided=True)
-        kept = every if blame else _rounds(used, point, plan, voided=False)
+        kept = every if all_kept else _rounds(used, point, plan, voided=False)
         findings = _host_findings(used, np.concatenate(kept))
         findings += _trend_findings(kept, plan)
         statistics = round_statistics(kept, plan)
@@ -163,12 +162,15 @@ def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str
         if proven_by(round_statistics(every, plan), plan) is not verdict:
             findings.append(_voiding_finding(f"{verdict.value!r} is not what the pairs say with the voided ones put back"))
             verdict = Verdict.UNDECIDED
-        if len(numbers) < wanted:
+        if len(numbers) < plan.rounds:
             missing = f"{len(numbers)} of {plan.rounds} planned rounds were measured"
-            findings.append(_finding("incomplete", missing, "resume the run"))
-            verdict = Verdict.UNDECIDED
-        if len(numbers) > wanted:
-            findings.append(_finding("unplanned-rounds", f"{len(numbers) - wanted} rounds beyond the plan were left out", ""))
+            code, advice = ("fewer-rounds", "a longer budget narrows the interval")
+            if len(numbers) < plan.needed:
+                code, advice, verdict = ("incomplete", "resume the run", Verdict.UNDECIDED)
+            findings.append(_finding(code, missing, advice))
+        if len(numbers) > plan.rounds:
+            surplus = len(numbers) - plan.rounds
+            findings.append(_finding("unplanned-rounds", f"{surplus} rounds beyond the plan were left out", ""))
         result[point] = _confirmed(point, verdict, statistics, sum(map(len, kept)), plan, tuple(findings))
     return result
 
@@ -210,6 +212,12 @@ def voiding_fails(pairs: Sequence[Pair]) -> bool:
     """
     voids = sum(pair.voided is not None for pair in pairs)
     return bool(asymmetry(pairs)) or (len(pairs) >= VOID_LOOK and voids > VOID_LIMIT * len(pairs))
+
+
+def _leaves_a_bare_round(pairs: Sequence[Pair]) -> bool:
+    """Tell whether voiding would leave a round without the two pairs that its own error is estimated from."""
+    left = Counter(pair.round for pair in pairs if pair.voided is None)
+    return any(left[number] < 2 for number in {pair.round for pair in pairs})
 
 
 def _host_findings(pairs: Sequence[Pair], y: FloatArray) -> list[Finding]:

@@ -60,12 +60,13 @@ class ConfirmPlan:
 
     Attributes:
         delta: smallest worthwhile gain.
-        alpha: error probability of the claim, all looks together.
+        alpha: error probability of the claim.
         rounds: fresh pairs of processes.
         pairs: pairs in each round.
         metric: how a pair of blocks becomes one number.
         exact: judge by the sign-flip test over the rounds instead of Student's t (no shape assumed; ``2^-rounds <= alpha``).
-        extension: one second look after ``rounds`` more rounds is planned; each look then uses ``alpha / 2``.
+        least: the claim may rest on that many rounds where the time ends before all are measured; 0: on all of them only.
+            A round that does not fit is not begun, so the clock alone decides, and never the values.
     """
 
     delta: Ratio = 0.02
@@ -74,22 +75,23 @@ class ConfirmPlan:
     pairs: int = 16
     metric: Metric = "latency"
     exact: bool = False
-    extension: bool = False
+    least: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that no claim can be confirmed with."""
         _check(self.delta >= 0, "delta", self.delta, "0 or more")
         _check(0 < self.alpha < 1, "alpha", self.alpha, "between 0 and 1")
         _check(self.rounds >= 2, "rounds", self.rounds, "2 or more: one process pair says nothing about the next")
+        _check(2 <= self.needed <= self.rounds, "least", self.least, f"0, or from 2 to rounds = {self.rounds}")
         _check(self.pairs >= 2, "pairs", self.pairs, "2 or more")
         _check(self.metric in ("latency", "throughput"), "metric", self.metric, "'latency' or 'throughput'")
         if self.exact:
-            _check(2.0**-self.rounds <= self.look_alpha, "rounds", self.rounds, f"enough for 2^-rounds <= {self.look_alpha:g}")
+            _check(2.0**-self.needed <= self.alpha, "rounds", self.needed, f"enough for 2^-rounds <= {self.alpha:g}")
 
     @property
-    def look_alpha(self) -> float:
-        """Error probability of one look."""
-        return self.alpha / 2 if self.extension else self.alpha
+    def needed(self) -> int:
+        """Complete rounds without which nothing is claimed."""
+        return self.least or self.rounds
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able form; :meth:`from_json` inverts it."""

@@ -176,9 +176,9 @@ class Bench:
         candidate: Prepared,
         plan: ConfirmPlan,
         told: Callable[[int, Seat, Seat], None] = lambda number, baseline, candidate: None,
-        enough: Callable[[], bool] = lambda: False,
+        fits: Callable[[Seconds], bool] = lambda seconds: True,
     ) -> list[Pair]:
-        """Take the pre-registered pairs on fresh processes, round by round.
+        """Take the pre-registered pairs on fresh processes, round by round; return those of complete rounds.
 
         Args:
             name: names the comparison; keys its coins.
@@ -186,12 +186,15 @@ class Bench:
             candidate: what is claimed about.
             plan: registered before the first pair is taken.
             told: called in each round with its number and both seats, after their pairs.
-            enough: says that the time is up: no further pair is taken, and the claim stays incomplete.
+            fits: asked before each round whether there is time for as long as the longest so far took, and before each pair
+                whether there is any.
         """
         pairs: list[Pair] = []
+        longest: Seconds = 0.0
         for number in range(plan.rounds):
-            if enough():
+            if not fits(longest):
                 break
+            begun = time.monotonic()
             order = [(baseline, "baseline"), (candidate, "candidate")]
             if self._derive("order", number) % 2:
                 order.reverse()
@@ -200,12 +203,13 @@ class Bench:
                 blocks = block_plan(seats["baseline"].profile, seats["candidate"].profile)
                 with self._clock():
                     for _ in range(plan.pairs):
-                        if enough():
-                            return pairs
+                        if not fits(0.0):
+                            return [pair for pair in pairs if pair.round < number]
                         pairs.append(
                             self._pair(name, seats["baseline"], seats["candidate"], blocks, index=len(pairs), round=number)
                         )
                 told(number, seats["baseline"], seats["candidate"])
+            longest = max(longest, time.monotonic() - begun)
         return pairs
 
     def _pair(self, name: str, baseline: Seat, candidate: Seat, blocks: BlockPlan, *, index: int, round: int) -> Pair:

@@ -76,7 +76,7 @@ def _measure(session: Session, result: Prepared, name: str, recipe: Recipe, plan
     if not rival.ready:
         return row
     session.tell("part.started", f"confirming what the result gains over {name} ({recipe})")
-    pairs = session.bench.confirm(f"part/{name}", rival, result, plan, enough=lambda: session.budget.left <= 0)
+    pairs = session.bench.confirm(f"part/{name}", rival, result, plan, fits=lambda seconds: session.budget.left > seconds)
     if len(pairs) < plan.rounds * plan.pairs:
         return {**row, "reason": "the time ran out"}
     slug = f"part-{name.replace(' ', '-')}"

@@ -17,7 +17,7 @@ from strop.measure.result import Block, Comparison, Finding, Verdict
 from strop.measure.solo import solo_finding, solo_stretch
 from strop.observe import Level
 from strop.search.bench import Seat
-from strop.search.session import ROUNDS, Session
+from strop.search.session import LEAST_ROUNDS, ROUNDS, Session
 from strop.trial.workshop import Prepared
 from strop.units import Seconds
 
@@ -86,6 +86,7 @@ def confirm(session: Session, result: Prepared, screened: Comparison, alpha: flo
         delta=session.request.delta,
         alpha=alpha,
         rounds=ROUNDS,
+        least=ROUNDS if session.request.exact else LEAST_ROUNDS,
         pairs=size,
         metric=session.request.metric,
         exact=session.request.exact,
@@ -114,7 +115,7 @@ def _judge(session: Session, result: Prepared, alpha: float) -> dict[str, Any] |
 
 
 def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, Any] | None:
-    """Take the registered pairs; ``None`` when the budget ended before they were complete, so that nothing is claimed."""
+    """Take the registered pairs; ``None`` when the budget ended before enough rounds were complete: nothing is claimed."""
     name = f"confirm/{result.recipe.key}"
     starts: list[dict[str, Any]] = []
     findings: list[Finding] = []
@@ -133,8 +134,8 @@ def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, An
             alone.update(_solo(session, baseline, candidate))
             tensors.update({arm: _tensor_peak(session, seat) for arm, seat in both.items()})
 
-    pairs = session.bench.confirm(name, session.baseline, result, plan, told, enough=lambda: session.budget.left <= 0)
-    if len({pair.round for pair in pairs}) < plan.rounds or len(pairs) < plan.rounds * plan.pairs:
+    pairs = session.bench.confirm(name, session.baseline, result, plan, told, fits=lambda seconds: session.budget.left > seconds)
+    if len(pairs) < plan.needed * plan.pairs:
         return None
     judgement = record_judgement(session.ledger, name.replace("/", "-"), plan, pairs, session.materials.points)
     judged = read_comparisons(judgement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +46,9 @@ class Examiner:
         bench: lets arms answer, untimed.
         max_drop: the quality budget.
         alpha: one-sided error probability of the guard.
+
+    Attributes:
+        pace: name of whose answers → seconds it took for each input of a whole split, once it answered one.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Examiner:
     ) -> None:
         self._workload, self._materials, self._ledger, self._bench = workload, materials, ledger, bench
         self._max_drop, self._alpha = max_drop, alpha
+        self.pace: dict[str, Seconds] = {}
 
     def answer(self, seat: Seat, split: str, name: str, first: int = 0) -> Path:
         """Let an arm answer a split (or the points' inputs when there is none); return the file of its answers."""
@@ -63,7 +68,10 @@ class Examiner:
                 else self._materials.point_file(self._materials.points[0])
             )
             arguments = {"inputs": str(inputs), "answers": str(answers), "first": first}
+            begun = time.monotonic()
             self._bench.call(seat, "evaluate", arguments, EVALUATION_TIMEOUT)
+            if split in self._workload.splits and not first:
+                self.pace[name] = (time.monotonic() - begun) / len(self._workload.splits[split].inputs)
         return answers
 
     def insane(self, original: Seat, candidate: Seat, fidelity: Fidelity) -> str | None:

@@ -34,6 +34,9 @@ FALLBACK_SHARE: Ratio = 0.03
 ROUNDS = 5
 """Fresh pairs of processes in a confirmation."""
 
+LEAST_ROUNDS = 3
+"""What a claim may rest on where the time ends first: Student's t asks more of fewer rounds, never less."""
+
 BASELINE_USES = 8
 """A baseline process serves that many comparisons, then a fresh one takes its place."""
 
@@ -100,8 +103,10 @@ class Session:
         original = self.original()
         data = self.workload.splits.get("confirming")
         calls = len(data.inputs) if data is not None and not self.workload.quality.unjudged else 0
-        answering = calls * min(p.call_seconds for p in original.profile.values()) * (1 + 1 / faster)
-        self.timing = ROUNDS * (original.seconds + candidate_start + pairs * pair)
+        pace = self.examiner.pace.get("original", min(p.call_seconds for p in original.profile.values()))
+        starts = original.seconds + candidate_start
+        answering = calls * pace * (1 + 1 / faster) + starts
+        self.timing = ROUNDS * (starts + pairs * pair)
         self.reserved = self.budget.reserve(self.timing + answering + FALLBACK_SHARE * self.budget.limit)
 
     def expect_claim(self, candidate: Seat, screened: Comparison) -> None:
