@@ -8,27 +8,21 @@ from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.diagnose.suggest import RULES
-from strop.ledger.judgement import read_comparisons, record_judgement
-from strop.measure.collect import block_plan
-from strop.measure.confirm import FAR_ROUND
-from strop.measure.plan import ScreenPlan
-from strop.measure.result import Comparison, Finding, Verdict
+from strop.measure.result import Comparison, Finding
 from strop.measure.roofline import measure_roofs
 from strop.observe import Level
 from strop.search.choose import Found, choose_and_confirm
 from strop.search.claims import claim_parts
 from strop.search.climb import Standing, climb
+from strop.search.placebo import calibrate, doubt
 from strop.search.session import Session
 from strop.units import Seconds
 
-CALIBRATION_PAIRS = 6
 DIAGNOSIS_TIMEOUT: Seconds = 120.0
 ROOF_SECONDS: Seconds = 1.5
 DETERMINISM_CALLS = 3
 UNLIKELY = 0.5
 """Gain assumed of an instruction that the diagnosis knows and does not suggest; it is tried last."""
-TYPICAL_GAIN = 4.0
-"""Guess, before anything was tried, of how much faster a result starts and answers."""
 
 
 @dataclass(slots=True)
@@ -53,17 +47,11 @@ def search(session: Session) -> Search:
         MeasureError: the original model itself cannot be run.
         PrepareError: the original model cannot be prepared.
     """
-    placebo = _calibrate(session)
+    placebo = calibrate(session)
     findings = _determinism(session)
+    if (unsettled := doubt(session, placebo)) is not None:
+        findings.append(unsettled)
     gains = _diagnose(session)
-    if placebo.verdict in (Verdict.FASTER, Verdict.SLOWER):
-        findings.append(
-            Finding(
-                code="placebo-kept",
-                message=f"the original under another name was found {placebo.verdict.value}, so no claim of this run can stand",
-                advice="run again on a quieter machine",
-            )
-        )
     if session.reserved > session.budget.left:
         message = f"confirming a claim takes about {session.reserved:.0f} s here, and {session.budget.left:.0f} s are left"
         advice = (
@@ -116,33 +104,6 @@ def _determinism(session: Session) -> list[Finding]:
     )
     session.tell("warning", finding.message, level=Level.WARNING)
     return [finding]
-
-
-def _calibrate(session: Session) -> Comparison:
-    """A/A: the original against itself under another name; gives the noise and is the placebo of the race."""
-
-    def measure() -> dict[str, Any]:
-        original, placebo = session.original_and_placebo()
-        plan = ScreenPlan(
-            delta=session.request.delta,
-            metric=session.request.metric,
-            max_pairs=CALIBRATION_PAIRS,
-            min_pairs=CALIBRATION_PAIRS,
-        )
-        pairs = session.bench.screen("placebo", original, placebo, plan, lambda: False)
-        session.bench.dismiss(placebo)
-        return {"judgement": record_judgement(session.ledger, "placebo", plan, pairs, session.materials.points)}
-
-    row = session.ledger.step("placebo", measure)
-    comparison = read_comparisons(row["judgement"])["all"]
-    session.spread = max(0.005, comparison.evidence.get("sigma", session.spread))
-    original = session.original()
-    session.pair_seconds = block_plan(original.profile, original.profile).pair_seconds
-    session.expect_confirm(original.seconds / TYPICAL_GAIN, session.pair_seconds, FAR_ROUND, TYPICAL_GAIN)
-    session.tell(
-        "baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s"
-    )
-    return comparison
 
 
 def describe(recipe: Recipe) -> list[str]:
