@@ -107,5 +107,10 @@ def test_no_second_claim_is_begun_without_time_for_it(world: Any, monkeypatch: p
     assert [r for r, _ in asked] == [INT8] and found.result is None
 
 
-def test_traits_of_the_workload_decide_what_is_legal_without_the_lossy_part(world: Any) -> None:
-    assert Trait.INFERENCE in world(lambda r: 0.0).session().workload.traits
+def test_without_the_lossy_part_only_what_is_still_legal_is_claimed(world: Any) -> None:
+    planted = world(lambda r: 0.0)
+    standing = Standing(stacks=[stack(planted, INT8, 1.8)])
+    made = session(planted)
+    assert [o.recipe for o in claimable(made, standing)] == [INT8, recipe(model_serving_framework={"buckets": 3})]
+    made.workload.traits = frozenset({Trait.INFERENCE, Trait.ENGINE})  # an engine is there already: none may be added
+    assert [o.recipe for o in claimable(made, standing)] == [INT8]

@@ -9,6 +9,7 @@ import pytest
 
 from strop.contract.recipe import Recipe
 from strop.pipeline import Outcome
+from strop.search import climb as module
 from strop.search.climb import Standing, climb
 
 PARTS = {29: 1.2, 28: 1.0, 47: 0.8, 18: 0.3, 35: 0.4, 31: 0.1, 38: 0.02}
@@ -137,3 +138,16 @@ def test_only_what_was_asked_for_is_tried(world: Any) -> None:
     standing = climb(planted.session(only=(35,)), {})
     assert {t.row["text"].partition("(")[0] for t in standing.trials} == {"35 graph_compile"}
     assert math.isclose(standing.leader.gain, PARTS[35])
+
+
+@pytest.mark.parametrize("holds", [1.0, 0.3])
+def test_a_leader_in_doubt_is_backed_by_another_kind_before_it_is_refined(
+    world: Any, holds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "chance", lambda session, trial, alpha: holds if "static" in trial.row["text"] else 1.0)
+    planted = world(truth)
+    climb(planted.session(), {29: 8.0, 47: 4.0, 18: 1.3, 28: 1.2, 35: 1.2})
+    order = [added for _, added in planted.tried]
+    backing = order.index("18 amp_optimizer + 47 model_serving_framework") if holds < 1 else len(order)
+    refining = next(place for place, name in enumerate(order) if "symmetric" in name)
+    assert (backing < refining) == (holds < 1)

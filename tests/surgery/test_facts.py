@@ -32,3 +32,4 @@ def test_dynamic_means_that_a_size_varies_whatever_the_order_of_keywords() -> No
     a, b = torch.ones(1, 4), torch.ones(1, 5)
     assert not read_facts(nn.Identity(), workload({"x": a, "y": b}, {"y": b, "x": a})).dynamic
     assert read_facts(nn.Identity(), workload({"x": a}, {"x": b})).dynamic
+    assert not read_facts(nn.Identity(), workload(a, torch.ones(3, 4))).dynamic, "a batch of another size is no other length"

@@ -26,7 +26,7 @@ class Facts:
         matrix_weights: ``"linear"``, ``"recurrent"`` or ``"convolution"`` → elements of weights that take part in products.
         points: operating point → number of example inputs.
         splits: split → number of inputs.
-        dynamic: at least one input dimension varies.
+        dynamic: an input dimension other than the first, the batch, varies.
         notes: anything the diagnosis adds, for instance ``{"compute_bound": 1.0}``.
     """
 

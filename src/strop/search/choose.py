@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from strop.contract.card import Fidelity
 from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
 from strop.pipeline import legal
 from strop.search.climb import Stack, Standing
 from strop.search.confirm import Confirmation, confirm
+from strop.search.kinds import BARE_PART, chance, lossy_part
 from strop.search.prune import prune
 from strop.search.session import Session
 from strop.search.trials import Trial
@@ -18,9 +18,6 @@ from strop.trial.workshop import Prepared
 MOST_CLAIMS = 3
 FIRST_SHARE = 0.6
 """The first claim's part of alpha; the later ones share the rest, so that any false claim has a chance below alpha."""
-
-BARE_PART = 0.6
-"""Part of a stack's gain (in logarithms) that is expected to remain without its lossy instructions."""
 
 
 @dataclass(slots=True)
@@ -101,18 +98,11 @@ def best_first(session: Session, options: list[Option], alpha: float, later: flo
     """Return the option with which the expected gain is largest, counting the best one behind it should it fall."""
 
     def promise(option: Option) -> float:
-        chance = _chance(session, option, alpha)
-        behind = max((_chance(session, o, later) * o.gain for o in options if o is not option), default=0.0)
-        return chance * option.gain + (1 - chance) * behind
+        holds = likely(option, alpha)
+        behind = max((likely(o, later) * o.gain for o in options if o is not option), default=0.0)
+        return holds * option.gain + (1 - holds) * behind
+
+    def likely(option: Option, share: float) -> float:
+        return chance(session, option.stack.trial if option.stack is not None else None, share)
 
     return max(options, key=promise)
-
-
-def lossy_part(recipe: Recipe) -> Recipe:
-    """Return the instructions of a recipe that may change answers beyond rounding."""
-    return Recipe(i for i in recipe if i.card.fidelity is Fidelity.LOSSY)
-
-
-def _chance(session: Session, option: Option, alpha: float) -> float:
-    screened = option.stack.trial.quality if option.stack is not None else None
-    return session.chance_to_confirm(screened, alpha) if screened is not None else 1.0

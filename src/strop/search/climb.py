@@ -15,6 +15,7 @@ from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
 from strop.observe import Level
 from strop.search.bench import Seat
+from strop.search.kinds import BARE_PART, UNSEEN_CHANCE, chance, kind
 from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, Proposal, additions, groups, variants
 from strop.search.repair import repairs
 from strop.search.session import Session
@@ -192,14 +193,33 @@ class _Climber:
         """Expected improvement of the best stack per second; what is on disk already costs nothing and comes first."""
         if self._recorded(proposal):
             return math.inf
-        return proposal.improvement(self._best) / self._cost(proposal)
+        return self._improvement(proposal) / self._cost(proposal)
 
     def _promising(self, proposal: Proposal) -> bool:
-        return self._recorded(proposal) or proposal.improvement(self._best) >= WORTH_TRYING
+        return self._recorded(proposal) or self._improvement(proposal) >= WORTH_TRYING
 
-    @property
-    def _best(self) -> float:
-        return self._standing.leader.gain if self._standing.leader else 0.0
+    def _improvement(self, proposal: Proposal) -> float:
+        """Expected improvement of what the run will end with.
+
+        The leader may fall when its answers are judged on data that nothing has seen, and all of its kind with it. Then the
+        best of another kind stands, so that is worth improving too, as much as the leader is in doubt.
+        """
+        leader = self._standing.leader
+        if leader is None:
+            return proposal.improvement(0.0)
+        holds, above = self._chance(kind(leader.recipe)), proposal.improvement(leader.gain)
+        if kind(proposal.recipe) == kind(leader.recipe):
+            return holds * above
+        behind = [BARE_PART * leader.gain]
+        behind += [self._chance(k) * s.gain for s in self._standing.stacks if (k := kind(s.recipe)) != kind(leader.recipe)]
+        return self._chance(kind(proposal.recipe)) * (holds * above + (1 - holds) * proposal.improvement(max(behind)))
+
+    def _chance(self, wanted: frozenset[int]) -> float:
+        """Chance that the fastest of a kind will be found to keep the quality."""
+        of_kind = [stack for stack in self._standing.stacks if kind(stack.recipe) == wanted]
+        if not of_kind:
+            return UNSEEN_CHANCE if wanted else 1.0
+        return chance(self._session, max(of_kind, key=lambda stack: stack.gain).trial, self._session.request.alpha)
 
     def _cost(self, proposal: Proposal) -> Seconds:
         trying = fmean(self._spent) if self._spent else TRIAL_SECONDS

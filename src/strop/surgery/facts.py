@@ -16,7 +16,7 @@ from strop.surgery.modules import matrix_weights
 def read_facts(model: nn.Module, workload: Workload) -> Facts:
     """Count parameters, bytes, modules and inputs. Reads shapes only; parameters shared by modules count once."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    shapes = {_shapes(example) for examples in workload.inputs.values() for example in examples}
+    lengths = {_lengths(example) for examples in workload.inputs.values() for example in examples}
     return Facts(
         parameters=sum(p.numel() for p in model.parameters()),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors.values()),
@@ -24,7 +24,7 @@ def read_facts(model: nn.Module, workload: Workload) -> Facts:
         modules=dict(Counter(type(m).__name__ for m in model.modules())),
         points={name: len(examples) for name, examples in workload.inputs.items()},
         splits={name: len(split.inputs) for name, split in workload.splits.items()},
-        dynamic=len(shapes) > 1,
+        dynamic=len(lengths) > 1,
     )
 
 
@@ -35,7 +35,7 @@ def _matrix_weights(model: nn.Module) -> dict[str, int]:
     return dict(found)
 
 
-def _shapes(example: object) -> tuple[tuple[int, ...], ...]:
+def _lengths(example: object) -> tuple[tuple[int, ...], ...]:
     args, kwargs = as_call(example)
     leaves, _ = flatten([list(args), {key: kwargs[key] for key in sorted(kwargs)}])
-    return tuple(tuple(leaf.shape) for leaf in leaves)
+    return tuple(tuple(leaf.shape[1:]) for leaf in leaves)
