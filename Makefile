@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off
 
 MINILM_BUDGET ?= 4m
-LITE0_BUDGET ?= 2m
+LITE0_BUDGET ?= 3m
 RUNS ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: help demo env env-dev test slow check format docs new-instruction clean
@@ -52,7 +52,7 @@ env-dev: $(VENV)/.ready-dev
 demo: env
 	$(BIN)/strop optimize examples/minilm_sentiment/workload.py --aim latency --max-drop 1% --budget $(MINILM_BUDGET) \
 		--out $(RUNS)/minilm || [ $$? -eq 3 ]
-	$(BIN)/strop optimize examples/efficientnet_lite0/workload.py --aim latency --max-drop 10% --budget $(LITE0_BUDGET) \
+	$(BIN)/strop optimize examples/efficientnet_lite0/workload.py --aim latency --max-drop 5% --budget $(LITE0_BUDGET) \
 		--out $(RUNS)/lite0 || [ $$? -eq 3 ]
 	@echo "Reports: $(RUNS)/minilm/report.html $(RUNS)/lite0/report.html"
 

@@ -1,11 +1,11 @@
 """Recognising what a picture shows: EfficientNet-Lite0 (4.7 M parameters, fp32, ImageNet).
 
-    strop optimize examples/efficientnet_lite0/workload.py --aim latency --max-drop 10% --budget 2m --out runs/lite0
+    strop optimize examples/efficientnet_lite0/workload.py --aim latency --max-drop 5% --budget 3m --out runs/lite0
 
 Twenty labelled pictures say that model and preprocessing are right (18 correct) but are far too few to judge a small
-loss. Quality is therefore agreement with the original model on many crops. Crops of one picture fail together, so
-each names its picture as its source, and no picture serves in two splits. The list of pictures and their digests,
-``pictures.sha256``, was fixed before anything was quantised.
+loss. Quality is therefore the probability that the answers have in common with the original model's, on many crops.
+Crops of one picture fail together, so each names its picture as its source, and no picture serves in two splits. The
+list of pictures and their digests, ``pictures.sha256``, was fixed before anything was quantised.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Crops(Sequence[Tensor]):
 
 
 def workload() -> strop.InferenceWorkload:
-    """The workload: one picture and batches of eight; quality is agreement with the original model."""
+    """The workload: one picture and batches of eight; quality is the probability in common with the original's answers."""
     parts = split(pictures())
     centre = [preprocess(_open(picture)) for picture in parts["calibration"]]
     splits = {name: Crops(parts[name], each) for name, each in CROPS.items()}
@@ -101,7 +101,7 @@ def workload() -> strop.InferenceWorkload:
         name="EfficientNet-Lite0",
         model=build,
         inputs={"batch 1": centre, "batch 8": [torch.cat([centre[(i + k) % len(centre)] for k in range(8)]) for i in range(2)]},
-        quality=strop.agreement(),
+        quality=strop.overlap(),
         calibration=calibration,
         screening=screening,
         confirming=confirming,

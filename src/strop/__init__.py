@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strop.api.rerun import rerun
     from strop.api.result import Result
     from strop.api.verify import verify
-    from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, per_example, unjudged
+    from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, overlap, per_example, unjudged
     from strop.contract.recipe import Recipe
     from strop.contract.workload import InferenceWorkload, Split
 
@@ -40,6 +40,7 @@ _HOME = {
     "diagnose": "strop.api.diagnose",
     "open_bundle": "strop.api.bundles",
     "optimize": "strop.api.optimize",
+    "overlap": "strop.contract.quality",
     "per_example": "strop.contract.quality",
     "rerun": "strop.api.rerun",
     "unjudged": "strop.contract.quality",
@@ -63,6 +64,7 @@ __all__ = [
     "diagnose",
     "open_bundle",
     "optimize",
+    "overlap",
     "per_example",
     "rerun",
     "unjudged",

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, per_example, scores, unjudged
+from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, overlap, per_example, scores, unjudged
 from strop.errors import UsageError, WorkloadError
 
 LOGITS = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], np.float32)
@@ -70,6 +70,18 @@ def test_agreement_needs_no_labels_but_the_original_answers() -> None:
     assert quality.against_original
     assert scores(quality, [LOGITS], [LOGITS * 3 + 1]).tolist() == [1, 1, 1]
     assert scores(quality, [LOGITS], [-LOGITS]).tolist() == [0, 0, 0]
+
+
+def test_overlap_is_one_less_the_total_variation_of_the_classes() -> None:
+    quality = overlap()
+    assert quality.against_original
+    assert scores(quality, [LOGITS], [LOGITS + 7.0]).tolist() == pytest.approx([1, 1, 1]), "a shift of all logits changes nothing"
+    half, sure = np.log([[0.5, 0.5]]), np.log([[0.9, 0.1]])
+    assert scores(quality, [half, sure], [sure, half]).tolist() == pytest.approx([0.6, 0.6])
+    assert scores(quality, [np.array([[1e4, 0.0]])], [np.array([[0.0, 1e4]])]).tolist() == pytest.approx([0.0]), "and no overflow"
+    assert np.isnan(scores(quality, [np.array([[np.nan, 0.0]])], [half])).all()
+    with pytest.raises(WorkloadError, match=r"logits have shape \[3, 2\], the original's \[1, 2\]"):
+        scores(quality, [LOGITS], [half])
 
 
 def test_an_answer_per_token_is_scored_per_token() -> None:

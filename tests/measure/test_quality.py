@@ -187,3 +187,24 @@ def test_input_that_cannot_be_paired_is_an_error() -> None:
 def test_results_survive_json() -> None:
     found = judge_scores(*outcomes(200, 4, 4), margin=0.01, metric="a")
     assert QualityResult.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_too_few_sources_prove_nothing_but_tell_how_far_scores_spread() -> None:
+    rng = np.random.default_rng(0)
+    sources = np.repeat(np.arange(9), 16)
+    loss = 0.02 + 0.01 * rng.standard_normal(9)[sources]
+    found = judge_scores(np.ones(144), 1 - loss, margin=0.05, metric="overlap", clusters=list(sources))
+    assert (found.guard, found.test, found.needed_n) == (Guard.UNPROVEN, "none", None)
+    assert found.error == pytest.approx(loss[::16].std(ddof=1) / 3, rel=1e-6)
+    assert found.deviation == pytest.approx(12 * found.error, rel=1e-6)
+    assert QualityResult.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_what_is_needed_counts_related_scores_as_related() -> None:
+    rng = np.random.default_rng(0)
+    sources = np.repeat(np.arange(30), 16)
+    right = 1 - (0.05 + 0.05 * rng.standard_normal(30)[sources])
+    alone = judge_scores(np.ones(480), right, margin=0.02, metric="overlap")
+    related = judge_scores(np.ones(480), right, margin=0.02, metric="overlap", clusters=list(sources))
+    assert alone.needed_n is not None and related.needed_n is not None
+    assert 10 * alone.needed_n < related.needed_n < 20 * alone.needed_n

@@ -23,7 +23,7 @@ Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 class Quality:
     """A quality measure: per-example scores, or one number for the whole set.
 
-    Build it with :func:`accuracy`, :func:`agreement`, :func:`per_example` or :func:`corpus_metric`.
+    Build it with :func:`accuracy`, :func:`agreement`, :func:`overlap`, :func:`per_example` or :func:`corpus_metric`.
 
     Attributes:
         name: shown in reports.
@@ -50,6 +50,15 @@ def accuracy(name: str = "accuracy") -> Quality:
 def agreement(name: str = "agreement with the original") -> Quality:
     """Share of examples whose largest output is at the same place as the original model's. Needs no labels."""
     return Quality(name=name, score=lambda answer, original: _same(_top1(answer), _top1(original)), against_original=True)
+
+
+def overlap(name: str = "probability in common with the original") -> Quality:
+    """Probability that the answer's classes have in common with the original's: ``Σ min(p, q)``, 1 less the total variation.
+
+    ``p`` and ``q`` are the softmax of the first array of each answer, logits of shape ``(batch, classes)``. Needs no labels,
+    and few examples: every answer that moves counts by how far it moved, and not only one that moved across a boundary.
+    """
+    return Quality(name=name, score=_overlap, against_original=True)
 
 
 def per_example(score: Score, *, name: str, higher_is_better: bool = True) -> Quality:
@@ -128,10 +137,24 @@ def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarr
 
 
 def _top1(answer: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(_logits(answer).argmax(axis=-1)).ravel()
+
+
+def _overlap(answer: Any, original: Any) -> np.ndarray[Any, Any]:
+    found, wanted = _logits(answer), _logits(original)
+    if found.shape != wanted.shape:
+        raise WorkloadError(f"the answer's logits have shape {list(found.shape)}, the original's {list(wanted.shape)}")
+    return np.asarray(np.minimum(_softmax(found), _softmax(wanted)).sum(axis=-1)).ravel()
+
+
+def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def _logits(answer: Any) -> np.ndarray[Any, Any]:
     leaves, _ = flatten(answer)
     if not leaves:
         raise WorkloadError("the answer holds no array to take the largest output of")
     logits = to_numpy(leaves[0])
-    if logits.ndim < 2:
-        logits = logits.reshape(1, -1)
-    return np.asarray(logits.argmax(axis=-1)).ravel()
+    return logits.reshape(1, -1) if logits.ndim < 2 else logits

@@ -33,13 +33,18 @@ def source_numbers(clusters: Sequence[object] | None, n: int, metric: str) -> ND
 
 
 def cluster_bounds(difference: FloatArray, groups: NDArray[np.int64], alpha: float) -> tuple[float, float]:
-    """Return one-sided t-bounds of the mean difference, sources being the units (linearised ratio of sums to sizes)."""
-    sizes = np.bincount(groups).astype(np.float64)
-    count, mean = len(sizes), float(difference.mean())
-    residual = np.bincount(groups, weights=difference) - mean * sizes
-    error = math.sqrt(count / (count - 1) * float(residual @ residual)) / len(difference)
-    half = float(special.stdtrit(count - 1, 1 - alpha)) * error
+    """Return one-sided t-bounds of the mean difference, sources being the units."""
+    mean = float(difference.mean())
+    half = float(special.stdtrit(int(groups.max()), 1 - alpha)) * cluster_error(difference, groups)
     return mean - half, mean + half
+
+
+def cluster_error(difference: FloatArray, groups: NDArray[np.int64]) -> float:
+    """Return the standard error of the mean difference, sources being the units (linearised ratio of sums to sizes)."""
+    sizes = np.bincount(groups).astype(np.float64)
+    count = len(sizes)
+    residual = np.bincount(groups, weights=difference) - float(difference.mean()) * sizes
+    return math.sqrt(count / (count - 1) * float(residual @ residual)) / len(difference)
 
 
 def design_effect(difference: FloatArray, groups: NDArray[np.int64]) -> float:

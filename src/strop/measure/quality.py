@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from strop.errors import MeasureError
-from strop.measure.clusters import cluster_bounds, design_effect, source_numbers
+from strop.measure.clusters import cluster_bounds, cluster_error, design_effect, source_numbers
 from strop.measure.proportions import needed_examples, rare_bounds, tango_bounds, upper_share
 from strop.measure.ratios import FloatArray
 from strop.measure.result import Finding, Interval
@@ -57,6 +57,7 @@ class QualityResult:
         only_baseline: examples right by the baseline only, or ``None`` where outcomes are not right/wrong.
         only_candidate: examples right by the candidate only, or ``None``.
         test: name of the test used.
+        error: standard error of the difference, or ``None`` where the bounds did not come from one.
         needed_n: examples that would decide at 80 % power if the arms were equally good, or ``None`` where unknown.
         findings: doubts.
     """
@@ -73,6 +74,7 @@ class QualityResult:
     only_baseline: int | None = None
     only_candidate: int | None = None
     test: str = ""
+    error: float | None = None
     needed_n: int | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -86,8 +88,10 @@ class QualityResult:
         """Standard deviation of one example's difference.
 
         From the discordant examples where outcomes are right/wrong and unrelated, with one added to each kind so that
-        none seen does not promise none to come; else read off the one-sided bound of the loss.
+        none seen does not promise none to come; else from the error, or read off the one-sided bound of the loss.
         """
+        if self.error is not None:
+            return self.error * math.sqrt(self.n)
         if self.only_baseline is not None and self.only_candidate is not None and self.clusters == self.n:
             ours, theirs = (self.only_baseline + 1) / (self.n + 2), (self.only_candidate + 1) / (self.n + 2)
             return math.sqrt(ours + theirs - (ours - theirs) ** 2)
@@ -166,8 +170,11 @@ def judge_scores(
     if binary:
         related = 1.0 if groups is None else design_effect(difference, groups)
         needed = math.ceil(related * needed_examples(share, margin, alpha)) if margin > 0 else None
+        error = None
     else:
-        needed = _needed_scores(difference, margin, alpha)
+        units = np.arange(len(left), dtype=np.int64) if groups is None else groups
+        error = cluster_error(difference, units) if len(left) > 1 else None
+        needed = None if error is None or test == "none" else _needed_scores(error * math.sqrt(len(left)), margin, alpha)
     return build_result(
         metric,
         float(left.mean()),
@@ -181,6 +188,7 @@ def judge_scores(
         only_baseline=lost if binary else None,
         only_candidate=won if binary else None,
         test=test,
+        error=error,
         needed_n=needed,
         findings=findings,
     )
@@ -221,6 +229,7 @@ def build_result(
     test: str,
     only_baseline: int | None = None,
     only_candidate: int | None = None,
+    error: float | None = None,
     needed_n: int | None = None,
     findings: tuple[Finding, ...] = (),
 ) -> QualityResult:
@@ -250,6 +259,7 @@ def build_result(
         only_baseline=only_baseline,
         only_candidate=only_candidate,
         test=test,
+        error=error,
         needed_n=needed_n,
         findings=findings,
     )
@@ -288,11 +298,11 @@ def _judge_numbers(
     return (*cluster_bounds(difference, groups, alpha), "t-test over sources", ())
 
 
-def _needed_scores(difference: FloatArray, margin: float, alpha: float) -> int | None:
-    if margin <= 0 or len(difference) < 2:
+def _needed_scores(deviation: float, margin: float, alpha: float) -> int | None:
+    if margin <= 0:
         return None
     factor = float(special.ndtri(1 - alpha) + special.ndtri(0.8))
-    return math.ceil((factor * float(difference.std(ddof=1)) / margin) ** 2)
+    return math.ceil((factor * deviation / margin) ** 2)
 
 
 def _check(left: FloatArray, right: FloatArray, margin: float, metric: str) -> None:
