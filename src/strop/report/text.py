@@ -42,7 +42,7 @@ def print_report(report: RunReport, console: Console | None = None) -> None:
     console.print(Text(words.kept_by(report), style="dim"))
     for table in all_tables(report):
         console.print()
-        _print(console, table)
+        print_table(console, table)
     if report.recipe_yaml:
         console.print()
         console.print(Text("Recipe", style="bold"))
@@ -74,7 +74,8 @@ def all_tables(report: RunReport) -> Iterator[Table]:
     yield tables.environment(report)
 
 
-def _print(console: Console, table: Table) -> None:
+def print_table(console: Console, table: Table) -> None:
+    """Print one table with its title and note."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
