@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ class Samples:
                 reasons = {reason: int(count) for count, reason in rows}
                 names = ("scheduled", "sent", "finished", "outcome", "status")
                 return cls(**{name: arrays[name] for name in names}, reasons=reasons)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
             raise LedgerError(f"{path} does not hold the samples of a load: {error}") from error
 
 
