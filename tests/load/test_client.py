@@ -86,7 +86,7 @@ def test_an_answer_that_is_no_metadata_is_shown(path: str, message: str) -> None
 
 
 def test_a_request_that_cannot_work_is_found_before_the_load() -> None:
-    with ScriptedServer(statuses(400)) as server, pytest.raises(UsageError, match="answered with 400: .*planted"):
+    with ScriptedServer(statuses(400)) as server, pytest.raises(UsageError, match=r"answered with 400: .*planted"):
         ask(server, lambda client: rehearse(client, "/v2/models/echo/infer", [REQUEST]))
 
 
@@ -95,5 +95,5 @@ def test_nobody_listening_is_said_in_words() -> None:
         unused.bind(("127.0.0.1", 0))
         server = ScriptedServer(at_once)
         server.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(UsageError, match="cannot be reached: .* Is the server running"):
+        with pytest.raises(UsageError, match=r"cannot be reached: .* Is the server running"):
             ask(server, lambda client: client.ask("GET", "/v2"))

@@ -28,7 +28,7 @@ def test_metadata_of_another_form_is_refused(metadata: object) -> None:
 
 
 def test_an_unknown_datatype_is_named() -> None:
-    with pytest.raises(StropError, match="'FP31'. Did you mean 'FP3"):
+    with pytest.raises(StropError, match=r"'FP31'\. Did you mean 'FP3"):
         read_tensors({"inputs": [{"name": "x", "datatype": "FP31", "shape": [1]}]})
 
 
