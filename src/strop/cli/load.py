@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,11 +63,9 @@ def command(
     URL is http://host:port of a server of the Open Inference Protocol v2, or any address that takes JSON by POST (then
     with --input). Exit code 1 when nothing was answered, 130 when interrupted; what was measured until then is shown.
     """
-    from rich.console import Console
-
     from strop.api.load import load, to_json
     from strop.report.load import headline, tables_of
-    from strop.report.text import print_table
+    from strop.report.text import render_tables
 
     hidden = quiet or as_json
     result = load(
@@ -79,11 +78,7 @@ def command(
     if as_json:
         print_json(to_json(result))
     else:
-        console = Console(highlight=False)
-        console.print(headline(result), style="bold", markup=False)
-        for table in tables_of(result):
-            console.print()
-            print_table(console, table)
+        click.echo(render_tables(headline(result), tables_of(result), shutil.get_terminal_size((120, 24)).columns))
         if out:
             click.echo(f"Report: {Path(out) / 'report.html'}")
     if result.interrupted:
