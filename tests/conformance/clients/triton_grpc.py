@@ -133,12 +133,5 @@ def check_raw_contents_of_another_size(t):
         fails(lambda: client.infer(t.model.name, [tensor, *inputs(t.model, 2)[1:]]), "INVALID_ARGUMENT")
 
 
-def check_a_deadline_that_passed(t):
-    """gRPC, status codes: DEADLINE_EXCEEDED when the client's own deadline has passed; the next request is answered."""
-    with connect(t) as client:
-        fails(lambda: client.infer(t.model.name, inputs(t.model, 33), client_timeout=1e-6), "DEADLINE_EXCEEDED")
-        equal(client.infer(t.model.name, inputs(t.model)), t.model, 1)
-
-
 if __name__ == "__main__":
     main(sys.modules[__name__])
