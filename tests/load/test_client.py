@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
 
-from strop.errors import StropError, UsageError
+from strop.errors import MissingExtraError, StropError, UsageError
 from strop.load.client import Client, find_model, metadata, rehearse
 from strop.load.oip import Request
 from tests.load.scripted_server import ScriptedServer, at_once, statuses
@@ -88,6 +89,20 @@ def test_an_answer_that_is_no_metadata_is_shown(path: str, message: str) -> None
 def test_a_request_that_cannot_work_is_found_before_the_load() -> None:
     with ScriptedServer(statuses(400)) as server, pytest.raises(UsageError, match=r"answered with 400: .*planted"):
         ask(server, lambda client: rehearse(client, "/v2/models/echo/infer", [REQUEST]))
+
+
+def test_a_redirect_is_not_followed() -> None:
+    async def elsewhere(number: int) -> web.StreamResponse:
+        return web.Response(status=307, headers={"Location": "/text"})
+
+    with ScriptedServer(elsewhere) as server:
+        assert ask(server, lambda client: client.post("/anything", REQUEST)) == 307
+
+
+def test_without_its_package_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'strop\[load\]'"):
+        Client("http://127.0.0.1:9")
 
 
 def test_nobody_listening_is_said_in_words() -> None:

@@ -72,6 +72,14 @@ def test_any_address_takes_bodies_from_a_file(tmp_path: Path) -> None:
             run_load(LoadPlan(url=f"{server.url}/anything", rates=(50.0,), seconds=0.2))
 
 
+def test_names_with_signs_of_their_own_reach_the_server() -> None:
+    with ScriptedServer(models=["a b/ü"]) as server:
+        for url, model in ((server.url, "a b/ü"), (f"{server.url}/v2/models/a%20b%2F%C3%BC", None), (server.url, None)):
+            result = run_load(LoadPlan(url=url, model=model, rates=(50.0,), seconds=0.1))
+            assert result.runs[0].summary.account["failed"] == 0
+            assert result.target == "/v2/models/a%20b%2F%C3%BC/infer"
+
+
 def test_bad_arrivals_are_refused_before_the_server_is_asked() -> None:
     with pytest.raises(UsageError, match="Did you mean 'poisson'"):
         run_load(LoadPlan(url="http://127.0.0.1:9", rates=(1.0,), arrivals="poison"))

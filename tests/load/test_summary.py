@@ -103,6 +103,8 @@ def test_an_interrupted_load_says_how_much_was_never_sent() -> None:
     found = summary(recorder.samples())
     assert codes(found) == ["interrupted"]
     assert "6 scheduled requests" in found.findings[0].message
+    assert found.seconds == 3.0  # rates count the time there was
+    assert found.throughput == pytest.approx(4 / 3)
 
 
 def test_a_summary_has_a_json_form() -> None:

@@ -45,6 +45,7 @@ def test_every_ending_is_a_column_and_losses_stand_out() -> None:
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["sent"].text, row["ok"].text, row["refused"].text, row["timeout"].text) == ("1000", "990", "10", "0")
     assert (row["ok"].tone, row["refused"].tone, row["timeout"].tone) == ("", "bad", "")
+    assert row["refused"].sub == "p99 10.9 ms"
 
 
 def test_percentiles_that_no_rate_supports_are_left_out() -> None:

@@ -73,10 +73,10 @@ class OpenLoop:
 
     async def run(self) -> Samples:
         """Run once. Cancelling the task stops sending, gives up what is in flight, and returns what was measured so far."""
-        self._start = monotonic_ns() + int(LEAD * 1e9)
-        self._loop_start = asyncio.get_running_loop().time() + LEAD
-        worked, began = time.process_time(), time.perf_counter()
         with quiet_memory():
+            self._start = monotonic_ns() + int(LEAD * 1e9)
+            self._loop_start = asyncio.get_running_loop().time() + LEAD
+            worked, began = time.process_time(), time.perf_counter()
             try:
                 await self._send_all()
                 while self._tasks:
@@ -86,7 +86,7 @@ class OpenLoop:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.processor = (time.process_time() - worked) / (time.perf_counter() - began)
+            self.processor = (time.process_time() - worked) / (time.perf_counter() - began)
         if self._defects:
             raise self._defects[0]
         return self._recorder.samples()

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from strop.errors import UsageError
 from strop.load.arrivals import parse_arrivals
@@ -144,7 +144,7 @@ async def _run(plan: LoadPlan, watch: Watch) -> LoadResult:
                     watch=partial(watch, rate),
                 )
                 samples = await interrupt.end(loop.run())
-                if interrupt.heard and not (samples.sent >= plan.warmup).any():
+                if interrupt.heard and not samples.counted(plan.warmup).any():
                     break
                 summary = summarize(
                     samples, rate=rate, seconds=plan.seconds, warmup=plan.warmup, objective=plan.objective,
@@ -171,9 +171,9 @@ async def _prepare(client: Client, path: str, plan: LoadPlan) -> tuple[str, Sequ
         target = path
         requests = [Request(body=text.encode()) for _, text in read_bodies(plan.source)]
     else:
-        name = await find_model(client, plan.model or (named and named[1]))
-        version = plan.version or (named and named[2])
-        model = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
+        name = await find_model(client, plan.model or (unquote(named[1]) if named else None))
+        version = plan.version or (unquote(named[2]) if named and named[2] else None)
+        model = f"/v2/models/{quote(name, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
         target = f"{model}/infer"
         inputs = read_tensors(await metadata(client, model, name))
         if plan.source is not None:

@@ -86,6 +86,10 @@ class Samples:
         """Seconds by which the generator itself was late."""
         return self.sent - self.scheduled
 
+    def counted(self, warmup: Seconds) -> NDArray[np.bool_]:
+        """Return which requests were sent and were due after the warm-up."""
+        return (self.scheduled >= warmup) & np.isfinite(self.sent)
+
     def account(self) -> dict[str, int]:
         """Return ``scheduled``, ``sent`` and the number of each ending.
 

@@ -48,7 +48,7 @@ class Summary:
 
     Attributes:
         rate: requests per second that were asked for.
-        seconds: counted part of the schedule.
+        seconds: counted part of the schedule, shorter than planned when the load was interrupted.
         account: what became of the requests, warm-up included: ``scheduled``, ``sent`` and every ending.
         counted: requests after the warm-up, on which everything below rests.
         codes: status or reason → how often, warm-up included.
@@ -99,7 +99,7 @@ def summarize(
     Args:
         samples: of ``warmup + seconds``.
         rate: requests per second that were asked for.
-        seconds: counted part of the schedule.
+        seconds: counted part of the schedule as planned.
         warmup: what was scheduled before this time is in the account and nowhere else.
         objective: latency that was to be kept, seconds.
         processor: share of one core that the generator used.
@@ -108,9 +108,11 @@ def summarize(
         MeasureError: the account does not balance, or nothing was sent after the warm-up.
     """
     account = samples.account()
-    counted = (samples.scheduled >= warmup) & np.isfinite(samples.sent)
+    counted = samples.counted(warmup)
     if not counted.any():
         raise MeasureError(f"none of {account['scheduled']} requests was sent after {warmup:g} s of warm-up; run for longer")
+    if np.isnan(samples.sent).any():
+        seconds = max(float(samples.scheduled[counted].max()) - warmup, 1e-9)
     slices = slice_numbers(samples.scheduled, warmup, warmup + seconds)
     ok = counted & (samples.outcome == Outcome.OK)
     refused = counted & (samples.outcome == Outcome.REFUSED)
