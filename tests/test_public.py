@@ -14,7 +14,7 @@ import strop
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "openvino", "nncf", "onnx", "onnxruntime", "onnxscript", "transformers", "optuna", "scipy", "numpy")
-TORCH_FREE = ("contract", "measure", "observe", "ledger", "bundle", "report")
+TORCH_FREE = ("contract", "measure", "observe", "ledger", "bundle", "load", "report")
 
 
 def loaded_by(statement: str) -> set[str]:

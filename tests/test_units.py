@@ -9,9 +9,11 @@ from strop.errors import UsageError
 from strop.units import (
     NOT_MEASURED,
     parse_bytes,
+    parse_rate,
     parse_seconds,
     show_bytes,
     show_number,
+    show_per_second,
     show_rate,
     show_seconds,
     show_seconds_interval,
@@ -172,3 +174,30 @@ def test_a_written_interval_keeps_its_order_and_its_width(estimate: float, share
     assert left <= middle <= right
     unit = 10.0 ** -len(str(show_speedup(low, estimate, high)).split(" ")[0].partition(".")[2])
     assert unit <= max(estimate * share / 3, 1e-3) * 1.0001 or unit == 1
+
+
+@pytest.mark.parametrize(("text", "rate"), [("200/s", 200.0), ("90/m", 1.5), ("7200/h", 2.0), ("0.5", 0.5), (" 12 / s ", 12.0)])
+def test_rates_are_read_per_second(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "200/x", "0/s", "-3/s", "200s", "1/2/s"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="for instance 200/s"):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.5, "0.500/s"),
+        (1.0, "1/s"),
+        (35.83, "35.8/s"),
+        (99.97, "100/s"),
+        (199.6, "200/s"),
+        (12500.2, "12,500/s"),
+        (math.nan, "not measured"),
+    ],
+)
+def test_how_often_something_happens_is_written_as_people_say_it(value: float, words: str) -> None:
+    assert show_per_second(value) == words

@@ -30,6 +30,18 @@ def parse_seconds(text: str) -> Seconds:
     return float(match[1]) * _DURATION.get(match[2], 1.0)
 
 
+def parse_rate(text: str) -> float:
+    """Read a rate such as ``"200/s"`` or ``"90/m"`` as events per second; a bare number means per second.
+
+    Raises:
+        UsageError: the text is not a positive rate.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([a-z]+))?\s*", text)
+    if not match or (match[2] and match[2] not in _DURATION) or float(match[1]) <= 0:
+        raise UsageError(f"a rate was expected, for instance 200/s or 90/m; got {text!r}")
+    return float(match[1]) / _DURATION.get(match[2], 1.0)
+
+
 def parse_bytes(text: str) -> Bytes:
     """Read a size such as ``"512MB"`` or ``"2GiB"``; a bare number means bytes.
 
@@ -87,6 +99,13 @@ def show_rate(value: float, unit: str) -> str:
         return f"{_digits(value)} {unit}"
     sign = "-" if value < 0 else ""
     return sign + _scaled(abs(value), ((1e12, f"T{unit}"), (1e9, f"G{unit}"), (1e6, f"M{unit}"), (1e3, f"k{unit}")))
+
+
+def show_per_second(value: float) -> str:
+    """Write how often something happens as people name loads: ``"0.5/s"``, ``"200/s"``, ``"12,500/s"``."""
+    if not math.isfinite(value):
+        return NOT_MEASURED
+    return f"{value:,.0f}/s" if value >= 99.95 or value == round(value) else f"{_digits(value)}/s"
 
 
 def show_share(value: Ratio) -> str:

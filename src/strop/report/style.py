@@ -93,6 +93,12 @@ footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--rule);color:v
 .plot .rest{fill:var(--plain-soft);stroke:var(--plain);stroke-width:1;stroke-dasharray:3 2}
 .plot .total{fill:var(--accent)}
 .plot .whisker{stroke:var(--ink);stroke-width:1.2}
+.plot .curve{fill:none;stroke:var(--accent);stroke-width:1.8}
+.plot .k1{stroke:var(--ink)}
+.plot .k2{stroke:var(--good)}
+.plot .k3{stroke:var(--plain)}
+.plot .dashed{stroke-dasharray:6 3}
+.plot .lost{fill:var(--bad)}
 .plot .join{stroke:var(--faint);stroke-width:1}
 @media (max-width:40rem){main{padding:1.6rem 1rem 3rem}.headline{font-size:1.45rem}}
 @media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--faint:#666;--rule:#ccc;--panel:#f5f5f5;

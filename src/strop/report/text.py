@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from strop.report import tables, words
@@ -25,10 +25,26 @@ SHORT = 28
 
 def render_summary(report: RunReport, width: int = 120) -> str:
     """Return the whole report as plain text without colour, ``width`` characters wide."""
+    return _render(lambda console: print_report(report, console), width)
+
+
+def render_tables(headline: str, tables: Iterable[Table], width: int = 120) -> str:
+    """Return a sentence and tables as plain text without colour."""
+
+    def show(console: Console) -> None:
+        console.print(headline, markup=False)
+        for table in tables:
+            console.print()
+            print_table(console, table)
+
+    return _render(show, width)
+
+
+def _render(show: Callable[[Console], None], width: int) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    print_report(report, Console(file=stream, width=width, no_color=True, force_terminal=False, legacy_windows=False))
+    show(Console(file=stream, width=width, no_color=True, force_terminal=False, legacy_windows=False, highlight=False))
     return "\n".join(line.rstrip() for line in stream.getvalue().replace(NO_BREAK, " ").splitlines()) + "\n"
 
 
@@ -42,7 +58,7 @@ def print_report(report: RunReport, console: Console | None = None) -> None:
     console.print(Text(words.kept_by(report), style="dim"))
     for table in all_tables(report):
         console.print()
-        _print(console, table)
+        print_table(console, table)
     if report.recipe_yaml:
         console.print()
         console.print(Text("Recipe", style="bold"))
@@ -74,7 +90,8 @@ def all_tables(report: RunReport) -> Iterator[Table]:
     yield tables.environment(report)
 
 
-def _print(console: Console, table: Table) -> None:
+def print_table(console: Console, table: Table) -> None:
+    """Print one table with its title and note."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text

@@ -1,0 +1,265 @@
+"""Servers side by side: the same known model behind each, the same schedule of requests in front.
+
+    python -m venv ENV && ENV/bin/pip install mosec==0.9.8 litserve==0.2.19
+    python benchmarks/serving/side_by_side.py --rivals ENV/bin/python --out runs/side-by-side [--model sleep] [--rounds 3]
+
+A cell is one server, one load, one round: the server is started afresh on the first core, ``strop load`` runs on the last,
+open loop with latency from the scheduled time. Within a round and load the servers take turns in a drawn order. Every rival
+runs as it comes and tuned: the best of at most 12 settings by goodput at load 0.8. Cells are folders; what is there already is
+kept, so an interrupted run goes on with the same command. A cell that gave nothing is lost, is tried again next time, and is
+shown. Load 1 is what the sleep model can do in batches that take half the objective.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from strop.errors import StropError
+
+HERE = Path(__file__).resolve().parent
+ALPHA, BETA, OBJECTIVE = 0.020, 0.002, 0.1
+"""Of the sleep model (``rivals/models.py``), seconds; and the latency to be kept."""
+CAPACITY = {"sleep": (OBJECTIVE / 2 - ALPHA) / BETA / (OBJECTIVE / 2), "identity": 1000.0}
+"""Requests per second at load 1: the sleep model's best within half the objective; for the identity a round number."""
+LOADS = (0.1, 0.5, 0.8, 0.95, 1.3, 2.0)
+TUNED_AT = 0.8
+GRID = tuple({"batch": batch, "wait": wait} for batch in (4, 8, 16, 32) for wait in (1, 10, 20))
+"""Settings tried for every rival: 12."""
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of the comparison.
+
+    Attributes:
+        name: shown in tables.
+        script: file in ``rivals``.
+        path: where it takes requests.
+        settings: options of the script; none: as it comes.
+    """
+
+    name: str
+    script: str
+    path: str
+    settings: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name of its cells' folders."""
+        return "-".join([self.name.replace(" ", "-"), *(f"{name}{value}" for name, value in self.settings.items())])
+
+
+RIVALS = (Server("mosec", "mosec_server.py", "/inference"), Server("litserve", "litserve_server.py", "/predict"))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: a server under a load, in a round."""
+
+    server: Server
+    load: float
+    round: int
+
+    @property
+    def folder(self) -> str:
+        """Where it is kept."""
+        return f"{self.server.key}_load{self.load:g}_round{self.round}"
+
+
+def tuning_cells(rivals: Sequence[Server]) -> list[Cell]:
+    """Return one cell per rival and setting, at the load it is tuned for; round -1 says that they are no results."""
+    return [Cell(Server(r.name, r.script, r.path, settings), TUNED_AT, -1) for settings in GRID for r in rivals]
+
+
+def main_cells(servers: Sequence[Server], loads: Sequence[float], rounds: int, seed: int) -> list[Cell]:
+    """Return all cells in the order they run: round by round, load by load, servers in a drawn order."""
+    cells = []
+    for number in range(rounds):
+        for load in loads:
+            order = list(servers)
+            random.Random(f"{seed} {number} {load}").shuffle(order)
+            cells += [Cell(server, load, number) for server in order]
+    return cells
+
+
+def best(rival: Server, results: Mapping[str, Mapping[str, Any]]) -> Server:
+    """Return the rival with the setting that had the best goodput when it was tuned.
+
+    Raises:
+        StropError: every cell of its tuning was lost.
+    """
+    tried = [cell for cell in tuning_cells([rival]) if "goodput" in results.get(cell.folder, {})]
+    if not tried:
+        raise StropError(f"no setting of {rival.name} gave a result, so it cannot be tuned; see the lost cells")
+    winner = max(tried, key=lambda cell: results[cell.folder]["goodput"])
+    return Server(f"{rival.name} tuned", rival.script, rival.path, winner.server.settings)
+
+
+def read_cell(folder: Path) -> dict[str, Any]:
+    """Return the figures of a cell; ``lost``: why there are none."""
+    if not (folder / "load.json").exists():
+        lost = folder / "lost.txt"
+        return {"lost": lost.read_text(encoding="utf-8") if lost.exists() else "not run"}
+    row = json.loads((folder / "load.json").read_text(encoding="utf-8"))["rates"][0]
+    latency = {p["share"]: p["estimate"] for p in row["latency"]}
+    ended = sum(row["account"][name] for name in ("ok", "refused", "expired", "failed", "cancelled", "timeout"))
+    return {
+        "goodput": row["goodput"]["estimate"],
+        "p50": latency.get(0.5),
+        "p99": latency.get(0.99),
+        "account": row["account"],
+        "unaccounted": row["account"]["sent"] - ended,
+        "findings": [finding["code"] for finding in row["findings"]],
+    }
+
+
+def table(cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return one line per load and server: goodput (median and range over rounds), latencies, and what was lost."""
+    lines = [f"{'load':>5}  {'server':<18} {'goodput':>9} {'range':>15} {'p50 ms':>8} {'p99 ms':>8}  lost cells, doubts"]
+    for load, server in sorted({(cell.load, cell.server.name) for cell in cells}):
+        rows = [results.get(c.folder, {"lost": "not run"}) for c in cells if (c.load, c.server.name) == (load, server)]
+        kept = [row for row in rows if "lost" not in row]
+        lost = "; ".join(sorted({row["lost"] for row in rows if "lost" in row}))
+        doubts = ", ".join(sorted({code for row in kept for code in row["findings"]}))
+        note = "  ".join(filter(None, (f"{len(rows) - len(kept)} of {len(rows)} lost: {lost}" if lost else "", doubts)))
+        if not kept:
+            lines.append(f"{load:5g}  {server:<18} {'lost':>9} {'':>15} {'':>8} {'':>8}  {note}")
+            continue
+        goodput = [100 * row["goodput"] for row in kept]
+        p50, p99 = ([1e3 * row[name] for row in kept if row[name] is not None] for name in ("p50", "p99"))
+        shown = [f"{statistics.median(values):8.1f}" if values else f"{'–':>8}" for values in (p50, p99)]
+        lines.append(
+            f"{load:5g}  {server:<18} {statistics.median(goodput):7.1f} % {min(goodput):6.1f} … {max(goodput):6.1f} "
+            f"{shown[0]} {shown[1]}  {note}"
+        )
+    return lines
+
+
+class Bench:
+    """Runs cells.
+
+    Args:
+        python: interpreter of the rivals' environment.
+        model: ``"sleep"`` or ``"identity"``.
+        out: folder of the cells.
+        seconds: counted part of a cell.
+    """
+
+    def __init__(self, python: str, model: str, out: Path, seconds: float) -> None:
+        self._python, self._model, self._cells, self._seconds = python, model, out / "cells", seconds
+        self._cells.mkdir(parents=True, exist_ok=True)
+        self._body = out / "body.json"
+        self._body.write_text(json.dumps({"x": [0.5, 1.5, 2.5, 3.5]}))
+        cores = sorted(os.sched_getaffinity(0))
+        self._server_core, self._client_core = cores[0], cores[-1]
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Measure a cell unless it is there already, and return its figures."""
+        folder = self._cells / cell.folder
+        if not (folder / "load.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            said = self._measure(cell, folder)
+            if not (folder / "load.json").exists():
+                folder.mkdir(exist_ok=True)
+                (folder / "lost.txt").write_text(said or "the load gave no result", encoding="utf-8")
+        return read_cell(folder)
+
+    def _measure(self, cell: Cell, folder: Path) -> str:
+        port = _free_port()
+        options = [f"--{name}={value}" for name, value in cell.server.settings.items()]
+        command = [self._python, cell.server.script, f"--port={port}", f"--model={self._model}", *options]
+        server = subprocess.Popen(
+            command, cwd=HERE / "rivals", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {self._server_core}),
+        )  # fmt: skip
+        try:
+            if not _listens(port, server):
+                return "the server did not start"
+            rate = cell.load * CAPACITY[self._model]
+            load = [
+                sys.executable, "-m", "strop", "load", f"http://127.0.0.1:{port}{cell.server.path}", "--input", str(self._body),
+                "--rate", f"{rate:.3f}/s", "--seconds", f"{self._seconds}s", "--warmup", "2s", "--seed", str(cell.round + 1),
+                "--objective", f"{OBJECTIVE}s", "--out", str(folder), "--quiet", "--timeout", "5s",
+            ]  # fmt: skip
+            done = subprocess.run(
+                load, capture_output=True, text=True, check=False,
+                preexec_fn=lambda: os.sched_setaffinity(0, {self._client_core}),
+            )  # fmt: skip
+            return done.stderr.strip()[-300:]
+        finally:
+            _end(server)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int, server: subprocess.Popen[bytes]) -> bool:
+    limit = time.monotonic() + PATIENCE
+    while time.monotonic() < limit and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End the server and whatever it started; they share a process group of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+            server.wait(5)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    server.wait()
+
+
+def main() -> None:
+    """Tune, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals", required=True, help="interpreter of an environment with mosec and LitServe")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", choices=CAPACITY, default="sleep")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--loads", default=",".join(map(str, LOADS)))
+    parser.add_argument("--untuned", action="store_true", help="leave the tuning out")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    bench = Bench(str(Path(asked.rivals).absolute()), asked.model, asked.out, asked.seconds)
+    results: dict[str, dict[str, Any]] = {}
+    servers = list(RIVALS)
+    if not asked.untuned:
+        for cell in tuning_cells(RIVALS):
+            results[cell.folder] = bench.run(cell)
+        servers += [best(rival, results) for rival in RIVALS]
+    cells = main_cells(servers, [float(load) for load in asked.loads.split(",")], asked.rounds, asked.seed)
+    for place, cell in enumerate(cells, start=1):
+        results[cell.folder] = bench.run(cell)
+        print(f"{place} of {len(cells)}: {cell.folder}", file=sys.stderr)
+    (asked.out / "result.json").write_text(json.dumps(results, indent=1))
+    print("\n".join(table(cells, results)))
+
+
+if __name__ == "__main__":
+    main()
