@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from strop.api.optimize import optimize
     from strop.api.rerun import rerun
     from strop.api.result import Result
+    from strop.api.train import TrainingResult, train
     from strop.api.verify import verify
     from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, per_example, unjudged
     from strop.contract.recipe import Recipe
-    from strop.contract.workload import InferenceWorkload, Split
+    from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,8 @@ _HOME = {
     "Recipe": "strop.contract.recipe",
     "Result": "strop.api.result",
     "Split": "strop.contract.workload",
+    "TrainingResult": "strop.api.train",
+    "TrainingWorkload": "strop.contract.workload",
     "accuracy": "strop.contract.quality",
     "agreement": "strop.contract.quality",
     "apply": "strop.api.apply",
@@ -42,6 +45,7 @@ _HOME = {
     "optimize": "strop.api.optimize",
     "per_example": "strop.contract.quality",
     "rerun": "strop.api.rerun",
+    "train": "strop.api.train",
     "unjudged": "strop.contract.quality",
     "verify": "strop.api.verify",
 }
@@ -54,6 +58,8 @@ __all__ = [
     "Recipe",
     "Result",
     "Split",
+    "TrainingResult",
+    "TrainingWorkload",
     "__version__",
     "accuracy",
     "agreement",
@@ -65,6 +71,7 @@ __all__ = [
     "optimize",
     "per_example",
     "rerun",
+    "train",
     "unjudged",
     "verify",
 ]

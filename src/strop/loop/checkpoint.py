@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
+from torch import nn
 
 from strop.errors import TrainingError
 from strop.loop.state import packed, unpacked
@@ -39,21 +40,8 @@ class Checkpoints:
             TrainingError: it cannot be written.
         """
         path = self._folder / f"step-{step:08d}{self._suffix}"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         tensors, form = packed(state)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, metadata={"form": json.dumps(form), "identity": json.dumps(self._identity)})
-            _flush(partial)
-            partial.replace(path)
-            _flush(self._folder)
-        except (OSError, SafetensorError) as error:
-            with contextlib.suppress(OSError):  # where not even the folder could be made there is nothing to remove
-                partial.unlink(missing_ok=True)
-            raise TrainingError(
-                f"the checkpoint {path.name} cannot be written ({error}); earlier ones are intact. Free some space and continue "
-                f"with --resume."
-            ) from error
+        _write(path, lambda to: save_file(tensors, to, {"form": json.dumps(form), "identity": json.dumps(self._identity)}))
         for old in self._paths()[:-KEPT]:
             old.unlink()
         return path
@@ -87,6 +75,32 @@ class Checkpoints:
                 f"{path.name} belongs to another training ({'; '.join(differing)}). Choose another --out, or undo the change."
             )
         return state
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's weights, whole or not at all; ``safetensors.torch.load_model`` reads them back.
+
+    Raises:
+        TrainingError: they cannot be written.
+    """
+    _write(path, lambda to: save_model(model, str(to)))
+
+
+def _write(path: Path, save: Callable[[Path], None]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(partial)
+        _flush(partial)
+        partial.replace(path)
+        _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):  # where not even the folder could be made there is nothing to remove
+            partial.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path.name} cannot be written ({error}); what was there before is intact. Free some space and continue "
+            f"with --resume."
+        ) from error
 
 
 def _flush(path: Path) -> None:
