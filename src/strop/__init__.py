@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from strop.api.bundles import open_bundle
     from strop.api.compare import compare
     from strop.api.diagnose import diagnose
+    from strop.api.inline import inline
     from strop.api.optimize import optimize
     from strop.api.rerun import rerun
     from strop.api.result import Result
@@ -41,6 +42,7 @@ _HOME = {
     "compare": "strop.api.compare",
     "corpus_metric": "strop.contract.quality",
     "diagnose": "strop.api.diagnose",
+    "inline": "strop.api.inline",
     "open_bundle": "strop.api.bundles",
     "optimize": "strop.api.optimize",
     "per_example": "strop.contract.quality",
@@ -67,6 +69,7 @@ __all__ = [
     "compare",
     "corpus_metric",
     "diagnose",
+    "inline",
     "open_bundle",
     "optimize",
     "per_example",

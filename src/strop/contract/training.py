@@ -74,7 +74,7 @@ class Training:
     """What the loop will do. Instructions change it from DATA to LOOP; FIT carries it out once.
 
     Attributes:
-        data: the samples.
+        data: the samples; empty where a loop of the caller's own draws them.
         batches: epoch → the samples of each optimizer step. The same epoch always gives the same batches, which is why
             a checkpoint needs to hold no more than a place in them.
         collate: samples → batch.

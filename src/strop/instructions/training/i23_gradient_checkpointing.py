@@ -66,22 +66,33 @@ class GradientCheckpointing(Instruction):
 
     def at_recompute(self, draft: Draft, tally: Tally) -> None:
         """Choose and wrap; count the blocks and the bytes no longer kept."""
-        from strop.loop.rehearse import first_batch, rehearse
-        from strop.surgery.recompute import choose, costs, recompute, repeated
+        from strop.loop.rehearse import first_batch
+        from strop.surgery.recompute import recompute, repeated
 
         model, plan = draft.model, draft.training
         assert plan is not None
-        batch = first_batch(plan)
-        chosen = list(self.blocks)
-        if chosen:
-            _check_names(chosen, [name for name, _ in model.named_modules() if name])
-        else:
-            chosen = choose(costs(model, repeated(model), lambda: rehearse(model, plan, batch)), self.share)
-        before = _kept(draft, batch, [])
+        measurable = len(plan.data) > 0  # a loop of the caller's own has nothing to rehearse with
+        if not measurable and not self.blocks and self.share < 1:
+            raise PrepareError(
+                f"gradient_checkpointing: share={self.share} chooses blocks by measuring, and a loop of your own gives no sample to "
+                f"measure on; use share=1, or name the blocks."
+            )
+        batch = first_batch(plan) if measurable else None
+        before = _kept(draft, batch, []) if measurable else 0
+        chosen = list(self.blocks) or (self._chosen(draft, batch) if measurable else repeated(model))
+        _check_names(chosen, [name for name, _ in model.named_modules() if name])
         for name in chosen:
             recompute(model.get_submodule(name))
         tally.add("blocks recomputed", len(chosen))
-        tally.add("bytes no longer kept", max(0, before - _kept(draft, batch, chosen)) if chosen else 0)
+        tally.add("bytes no longer kept", max(0, before - _kept(draft, batch, chosen)) if measurable and chosen else 0)
+
+    def _chosen(self, draft: Draft, batch: object) -> list[str]:
+        from strop.loop.rehearse import rehearse
+        from strop.surgery.recompute import choose, costs, repeated
+
+        model, plan = draft.model, draft.training
+        assert plan is not None
+        return choose(costs(model, repeated(model), lambda: rehearse(model, plan, batch)), self.share)
 
     def at_finish(self, draft: Draft, tally: Tally) -> None:
         """Give the blocks their own forward back."""
