@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -32,6 +31,7 @@ from strop.ledger.ledger import Ledger
 from strop.loop.checkpoint import Checkpoints, save_weights
 from strop.loop.evaluate import evaluate
 from strop.loop.loop import TrainingLoop
+from strop.loop.ranks import place
 from strop.measure.host import read_host
 from strop.observe import Event, JsonlSink, Level, Observer, silent, tee
 from strop.pipeline import Outcome, Preparation, train
@@ -96,7 +96,7 @@ class Sitting:
             return self._end(done)
 
     def _go(self, loop: TrainingLoop) -> None:
-        world = int(os.environ.get("WORLD_SIZE", "1"))
+        world = place().world
         if world != self.training.world:
             raise UsageError(
                 f"{world} processes were started, but the recipe trains on {self.training.world}; add distributed_data_parallel "
@@ -205,7 +205,7 @@ class Sitting:
 
 def _device() -> str:
     """Return where to train: this rank's accelerator, or the processor."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{place().local}" if torch.cuda.is_available() else "cpu"
 
 
 def _mark(training: Training) -> str:

@@ -30,6 +30,7 @@ def command(
     On several processes: torchrun --nproc_per_node=2 -m strop train WORKLOAD --recipe R.yaml --out DIR
     """
     from strop.api.train import train
+    from strop.loop.ranks import place
     from strop.observe.progress import ProgressSink
 
     sink = None if as_json or quiet else ProgressSink()
@@ -40,6 +41,8 @@ def command(
     finally:
         if sink is not None:
             sink.close()
+    if place().rank:
+        return result.exit_code  # the first process speaks for all
     if as_json:
         print_json(json.loads((result.folder / "result.json").read_text(encoding="utf-8")))
     else:

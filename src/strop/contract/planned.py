@@ -36,7 +36,6 @@ PLANNED = (
     Planned(19, "tensor_parallel", _T, "Shard linear and attention layers over ranks"),
     Planned(20, "pipeline_parallel", _T, "Split the model into stages fed with micro-batches"),
     Planned(21, "architecture_search", _T, "Search depth, width and heads with measured latency"),
-    Planned(22, "distributed_data_parallel", _T, "Train on several ranks, each with its part of the batch"),
     Planned(24, "lora_finetuning", _T, "Train low-rank adapters instead of the full weights"),
     Planned(25, "multimodal_training", _T, "Train text and image encoders together with cross-attention"),
     Planned(26, "moe_balancing", _T, "Balance the load of experts without an auxiliary loss"),

@@ -42,6 +42,10 @@ Driver = Callable[["Loop", Sequence[Micro]], None]
 """Runs forward and backward of a step's micro-batches; pipeline parallelism brings another one."""
 
 
+Exchange = Callable[[Any, Any], Any]
+"""A communication hook of torch's DistributedDataParallel: ``(state, bucket)`` → a future of the averaged bucket."""
+
+
 class Stateful(Protocol):
     """Something whose state belongs into a checkpoint."""
 
@@ -93,6 +97,7 @@ class Training:
         rank: number of this process among those that train together.
         world: how many train together.
         average: number on this rank → its mean over all ranks.
+        exchange: how ranks average a bucket of gradients; ``None``: as a plain sum in full precision.
         handlers: what is called at which event, in the order added; see :meth:`on`.
         kept: parts whose state belongs into checkpoints, by name; see :meth:`keep`.
     """
@@ -115,6 +120,7 @@ class Training:
     rank: int = 0
     world: int = 1
     average: Callable[[float], float] = float
+    exchange: Exchange | None = None
     handlers: list[tuple[LoopEvent, Handler]] = field(default_factory=list)
     kept: dict[str, Stateful] = field(default_factory=dict)
 

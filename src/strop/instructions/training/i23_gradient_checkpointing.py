@@ -74,8 +74,8 @@ class GradientCheckpointing(Instruction):
         measurable = len(plan.data) > 0  # a loop of the caller's own has nothing to rehearse with
         if not measurable and not self.blocks and self.share < 1:
             raise PrepareError(
-                f"gradient_checkpointing: share={self.share} chooses blocks by measuring, and a loop of your own gives no sample to "
-                f"measure on; use share=1, or name the blocks."
+                f"gradient_checkpointing: share={self.share} chooses blocks by measuring, and a loop of your own gives no sample "
+                f"to measure on; use share=1, or name the blocks."
             )
         batch = first_batch(plan) if measurable else None
         before = _kept(draft, batch, []) if measurable else 0
