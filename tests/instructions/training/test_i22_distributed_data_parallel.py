@@ -14,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import strop
 from strop.contract.ties import Trait
+from strop.errors import PrepareError
 from strop.instructions.training.i22_distributed_data_parallel import DistributedDataParallel
 from strop.measure.host import Host
 from strop.testing.models import training_draft
@@ -93,7 +95,6 @@ def both(place: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_the_laws_hold_on_two_ranks(place: Path) -> None:
     done = together(place / "laws.py", place / "laws")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -101,8 +102,6 @@ def test_the_laws_hold_on_two_ranks(place: Path) -> None:
 
 
 def test_two_ranks_take_the_steps_of_one_process(both: subprocess.CompletedProcess[str], place: Path) -> None:
-    import strop
-
     assert both.returncode == 0, both.stderr[-2000:]
     told = json.loads(both.stdout)  # one value, from the first process alone
     one = strop.train(place / "w.py", recipe=place / "one.yaml", out=place / "one")
@@ -118,14 +117,10 @@ def test_two_ranks_take_the_steps_of_one_process(both: subprocess.CompletedProce
 
 def test_a_resume_on_another_number_of_ranks_is_refused_by_name(both: subprocess.CompletedProcess[str], place: Path) -> None:
     assert both.returncode == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "strop", "train", place / "w.py", "--recipe", place / "two.yaml", "--out", place / "two", "--resume"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1 and "a single process was started" in done.stderr
+    with pytest.raises(PrepareError, match="a single process was started"):
+        strop.train(place / "w.py", recipe=place / "two.yaml", out=place / "two", resume=True)
 
 
-@pytest.mark.slow
 def test_a_resumed_training_on_two_ranks_ends_bit_equal(both: subprocess.CompletedProcess[str], place: Path) -> None:
     assert both.returncode == 0
     whole = load_file(place / "two" / "model.safetensors")
@@ -139,17 +134,14 @@ def test_a_resumed_training_on_two_ranks_ends_bit_equal(both: subprocess.Complet
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
-@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others_with_a_clear_error_in_bounded_time(place: Path) -> None:
     begin = time.monotonic()
     done = together(
         "-m", "strop", "train", f"{place / 'w.py'}:dying", "--recipe", place / "two.yaml", "--out", place / "dying", "-q"
     )
     assert done.returncode != 0 and time.monotonic() - begin < 60
-    said = (
-        done.stderr + (place / "dying" / "result.json").read_text() if (place / "dying" / "result.json").exists() else done.stderr
-    )
-    assert "exitcode  : -9" in said or "step 1 failed" in said
+    # told by the other rank, or by torchrun, whoever is first
+    assert "step 1 failed" in done.stderr or "exitcode  : -9" in done.stderr
 
 
 @pytest.mark.parametrize(
