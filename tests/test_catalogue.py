@@ -173,7 +173,7 @@ def test_a_recipe_survives_writing_and_reading(tmp_path: Path) -> None:
         ("strop: 1\ninstructions:\n  amp_optimizer: {opt_level: O7}\n", "'O7' is not one of"),
         ("strop: 1\ninstructions:\n  amp_optimizer: {init_scale: many}\n", "many"),
         ("strop: 1\ninstructions:\n  amp_optimizer: fast\n", "must be a mapping"),
-        ("strop: 1\ninstructions:\n  lr_scheduler: {}\n", "planned, not built"),
+        ("strop: 1\ninstructions:\n  lora_finetuning: {}\n", "planned, not built"),
         ("strop: 1\ninstructions:\n  amp_optimizer: {}\n  amp_optimizer: {}\n", "amp_optimizer appears more than once"),
         ("strop: 1\ninstructions:\n  amp_optimizer: {}\n  amp: {}\n", "18 appears more than once"),
         ("strop: 1\ninstructions: {unclosed\n", "not readable YAML"),

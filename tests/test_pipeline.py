@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import tomllib
@@ -26,6 +27,7 @@ from strop import engines
 from strop.contract.card import Aim, Card, Fidelity
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.instruction import Instruction
+from strop.contract.loop_event import LoopEvent
 from strop.contract.moment import Moment
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Ties, Trait, ties
@@ -38,8 +40,8 @@ from strop.instructions.inference.i35_graph_compile import GraphCompile
 from strop.instructions.inference.i38_memory_layout import MemoryLayout
 from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
 from strop.measure.host import Host
-from strop.pipeline import Outcome, Preparation, artefact_key, graph_key, legal, opening, prepare, rebuild, walk
-from strop.testing.models import attention_draft, conv_draft, mlp_draft
+from strop.pipeline import Outcome, Preparation, artefact_key, graph_key, legal, opening, prepare, rebuild, train, walk
+from strop.testing.models import attention_draft, conv_draft, mlp_draft, training_draft
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = Host(cpu="a test CPU", cores=2, isa=frozenset({"avx512_bf16"}))
@@ -211,9 +213,25 @@ def test_moments_come_in_order_instructions_in_numeric_order_and_finish_the_othe
 @pytest.mark.parametrize("until", list(Moment))
 def test_the_walk_goes_up_to_its_end_and_no_further(until: Moment) -> None:
     log: list[str] = []
-    tallies = walk(mlp_draft(), Recipe([planted(91, "all", *Moment, log=log)]), until)
+    tallies = walk(training_draft(), Recipe([planted(91, "all", *Moment, log=log)]), until)
     assert log == [f"all.{moment.name}" for moment in Moment if moment <= until]
     assert tallies["all"].total == len(log), "one tally through all of an instruction's moments"
+
+
+def test_where_nothing_is_trained_the_moments_of_training_pass_unused() -> None:
+    log: list[str] = []
+    walk(mlp_draft(), Recipe([planted(91, "all", *Moment, log=log)]), Moment.LOWER)
+    assert log == [f"all.{m}" for m in ("DATA", "SOURCE", "RESHAPE", "ADAPT", "SHARD", "FINISH", "FREEZE", "LOWER")]
+
+
+def test_a_walk_goes_on_where_another_ended_and_finishes_last_in_first_out() -> None:
+    log: list[str] = []
+    recipe = Recipe([planted(91, "one", Moment.WRAP, Moment.FINISH, log=log), planted(92, "two", *Moment, log=log)])
+    draft = training_draft()
+    tallies = walk(draft, recipe, Moment.WRAP, since=Moment.WRAP)
+    walk(draft, recipe, Moment.FINISH, since=Moment.FINISH, tallies=tallies)
+    assert log == ["one.WRAP", "two.WRAP", "two.FINISH", "one.FINISH"]
+    assert [tally.total for tally in tallies.values()] == [2, 2]
 
 
 def test_each_instruction_counts_for_itself() -> None:
@@ -254,6 +272,60 @@ def test_options_of_opening_are_set_at_engine_alone() -> None:
     assert opening(draft, recipe) == EngineOptions(buckets=2, streams=2, threads=1)
     assert log == ["all.ENGINE"] and draft.engine == "eager"
     assert opening(mlp_draft(), Recipe()) == EngineOptions()
+
+
+# train -------------------------------------------------------------------------------------------------------------
+
+
+def test_training_happens_once_between_loop_and_finish() -> None:
+    log: list[str] = []
+    draft = training_draft()
+    assert draft.training is not None
+    draft.training.on(LoopEvent.FIT_START, lambda loop: log.append("fit"))
+    before = {name: value.clone() for name, value in draft.model.state_dict().items()}
+    done = train(draft, Recipe([planted(91, "all", *Moment, log=log)]), HOST)
+    assert done.outcome is Outcome.PREPARED
+    assert log[log.index("all.LOOP") :] == ["all.LOOP", "fit", "all.FINISH"]
+    assert any(not torch.equal(before[name], value) for name, value in draft.model.state_dict().items())
+
+
+def test_a_training_is_carried_out_as_the_caller_says() -> None:
+    draft, steps = training_draft(), []
+    train(draft, Recipe(), HOST, run=lambda loop: (loop.run(2), steps.append(loop.step)))  # type: ignore[arg-type, func-returns-value]
+    assert steps == [2]
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome", "words"),
+    [
+        (planted(91, "one", Moment.LOOP, declines="not this model"), Outcome.DECLINED, "one: not this model"),
+        (planted(91, "one", Moment.LOWER), Outcome.DECLINED, "one: it acts when a trained model is lowered"),
+        (planted(91, "one", Moment.LOOP, act=fail_with(MissingExtraError("it", "hf"))), Outcome.LACKS_DEPENDENCY, "strop.hf."),
+        (planted(91, "one", Moment.LOOP, act=nothing), Outcome.NO_EFFECT, "one changed nothing"),
+    ],
+)
+def test_what_an_instruction_does_not_do_becomes_the_outcome(made: Instruction, outcome: Outcome, words: str) -> None:
+    done = train(training_draft(), Recipe([made]), HOST)
+    assert done.outcome is outcome and re.search(words, done.reason)
+
+
+def test_a_recipe_that_trains_inside_an_inference_workload_trains_before_it_is_lowered(tmp_path: Path) -> None:
+    log: list[str] = []
+
+    def ask(draft: Draft, tally: Any) -> None:
+        draft.training = dataclasses.replace(
+            training_draft().training,  # type: ignore[type-var]
+            data=draft.examples,
+            collate=lambda samples: samples[0],
+            batches=lambda epoch: [[0], [1]],
+            forward=lambda model, batch: model(batch),
+            loss=lambda outputs, batch: outputs.square().mean(),
+        )
+        draft.training.on(LoopEvent.STEP_END, lambda loop: log.append("step"))
+        tally.add("losses")
+
+    done = prepare(mlp_draft(), Recipe([planted(91, "own_loss", Moment.SOURCE, act=ask)]), HOST, tmp_path)
+    assert done.outcome is Outcome.PREPARED and log == ["step"] * 4
 
 
 # prepare -----------------------------------------------------------------------------------------------------------
@@ -549,6 +621,7 @@ def test_settings_that_change_the_artefact_change_its_key() -> None:
 
 def test_the_key_of_a_graph_changes_with_the_model_and_the_engine_and_not_with_intents() -> None:
     base = graph_key(FULL, "onnxruntime", ORIGIN)
+    assert graph_key(Recipe([*FULL, planted(91, "schedule", Moment.OPTIMIZE)]), "onnxruntime", ORIGIN) == base
     for intents in (FULL.without(29), FULL.with_(StaticQuantization(symmetric=True)), FULL.without(29, 47)):
         assert graph_key(intents, "onnxruntime", ORIGIN) == base
     others = [FULL.without(31), FULL.with_(KernelFusion(rules=FOLD, threshold=7)), Recipe([MemoryLayout(channels_last=True)])]

@@ -73,14 +73,19 @@ def workload() -> strop.InferenceWorkload:
 
 def build() -> SentimentClassifier:
     """Load the encoder and the head; the head is fitted once and then read from the cache folder."""
+    model = SentimentClassifier(encoder(), nn.Linear(WIDTH, 2)).eval()
+    model.head.load_state_dict(_head(model))
+    return model
+
+
+def encoder() -> nn.Module:
+    """Load the pretrained encoder, with SDPA attention in 32 bits."""
     from transformers import AutoModel
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    encoder = AutoModel.from_pretrained(str(_folder()), attn_implementation="sdpa", dtype=torch.float32)
-    model = SentimentClassifier(encoder, nn.Linear(WIDTH, 2)).eval()
-    model.head.load_state_dict(_head(model))
-    return model
+    loaded: nn.Module = AutoModel.from_pretrained(str(_folder()), attn_implementation="sdpa", dtype=torch.float32)
+    return loaded
 
 
 def encode(sentences: Sequence[Sentence]) -> Example:

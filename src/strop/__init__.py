@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from strop.api.bundles import open_bundle
     from strop.api.compare import compare
     from strop.api.diagnose import diagnose
+    from strop.api.inline import inline
     from strop.api.optimize import optimize
     from strop.api.rerun import rerun
     from strop.api.result import Result
+    from strop.api.train import TrainingResult, train
     from strop.api.verify import verify
     from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, overlap, per_example, unjudged
     from strop.contract.recipe import Recipe
-    from strop.contract.workload import InferenceWorkload, Split
+    from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload
 
 __version__ = "0.1.0"
 
@@ -32,17 +34,21 @@ _HOME = {
     "Recipe": "strop.contract.recipe",
     "Result": "strop.api.result",
     "Split": "strop.contract.workload",
+    "TrainingResult": "strop.api.train",
+    "TrainingWorkload": "strop.contract.workload",
     "accuracy": "strop.contract.quality",
     "agreement": "strop.contract.quality",
     "apply": "strop.api.apply",
     "compare": "strop.api.compare",
     "corpus_metric": "strop.contract.quality",
     "diagnose": "strop.api.diagnose",
+    "inline": "strop.api.inline",
     "open_bundle": "strop.api.bundles",
     "optimize": "strop.api.optimize",
     "overlap": "strop.contract.quality",
     "per_example": "strop.contract.quality",
     "rerun": "strop.api.rerun",
+    "train": "strop.api.train",
     "unjudged": "strop.contract.quality",
     "verify": "strop.api.verify",
 }
@@ -55,6 +61,8 @@ __all__ = [
     "Recipe",
     "Result",
     "Split",
+    "TrainingResult",
+    "TrainingWorkload",
     "__version__",
     "accuracy",
     "agreement",
@@ -62,11 +70,13 @@ __all__ = [
     "compare",
     "corpus_metric",
     "diagnose",
+    "inline",
     "open_bundle",
     "optimize",
     "overlap",
     "per_example",
     "rerun",
+    "train",
     "unjudged",
     "verify",
 ]

@@ -12,6 +12,7 @@ StropError
 │   ├── WorkerDiedError      an arm's process ended or was killed
 │   └── WorkerTimeoutError   an arm did not answer within its time limit
 ├── PrepareError             a moment or an engine failed while preparing an artefact
+├── TrainingError            training cannot go on: a step failed, was halted, or a checkpoint does not fit
 ├── ArtefactError            a bundle cannot be opened: corrupt, foreign or unsafe
 └── LedgerError              a record on disk is damaged or disagrees with its own digests
 """
@@ -88,6 +89,10 @@ class WorkerTimeoutError(MeasureError):
 
 class PrepareError(StropError):
     """A moment or an engine failed while preparing an artefact."""
+
+
+class TrainingError(StropError):
+    """Training cannot go on: a step failed, a monitor halted it, or a checkpoint does not fit."""
 
 
 class ArtefactError(StropError):

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop import engines
+from strop.contract.card import Cost
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.engine import Engine
+from strop.contract.instruction import Instruction
 from strop.contract.moment import Moment
 from strop.contract.recipe import Recipe
 from strop.contract.settings import encode
@@ -27,6 +29,8 @@ from strop.measure.host import Host
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from strop.loop.loop import TrainingLoop
 
 
 class Outcome(StrEnum):
@@ -98,16 +102,34 @@ def legal(recipe: Recipe, start: frozenset[Trait]) -> str | None:
     return None
 
 
-def walk(draft: Draft, recipe: Recipe, until: Moment) -> dict[str, Tally]:
-    """Let the instructions act on the draft, moment by moment, up to and including ``until``.
+TRAINING_ONLY = frozenset({Moment.RECOMPUTE, Moment.COMPILE, Moment.WRAP, Moment.OPTIMIZE, Moment.LOOP})
+"""Moments that pass unused where nothing is trained."""
+
+
+def walk(
+    draft: Draft,
+    recipe: Recipe,
+    until: Moment,
+    *,
+    since: Moment = Moment.DATA,
+    tallies: dict[str, Tally] | None = None,
+) -> dict[str, Tally]:
+    """Let the instructions act on the draft, moment by moment.
+
+    Args:
+        draft: acted on.
+        recipe: who acts.
+        until: the last moment.
+        since: the first moment.
+        tallies: those of an earlier walk, to be counted on.
 
     Returns:
         Instruction name → its tally.
     """
-    tallies = {instruction.name: Tally() for instruction in recipe}
+    tallies = {instruction.name: Tally() for instruction in recipe} if tallies is None else tallies
     for moment in Moment:
-        if moment > until:
-            break
+        if not since <= moment <= until or (moment in TRAINING_ONLY and draft.training is None):
+            continue
         order = reversed(recipe.instructions) if moment is Moment.FINISH else iter(recipe.instructions)
         for instruction in order:
             act = getattr(instruction, moment.method, None)
@@ -135,7 +157,10 @@ def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path, graph: Calla
         if reason:
             return Preparation(outcome=Outcome.DECLINED, reason=f"{instruction.name}: {reason}")
     try:
-        tallies = walk(draft, recipe, Moment.LOWER)
+        tallies = walk(draft, recipe, Moment.LOOP)
+        if draft.training is not None:
+            _fit(draft, None, "cpu")
+        walk(draft, recipe, Moment.LOWER, since=Moment.FINISH, tallies=tallies)
         engine = engines.get(draft.engine)
         if not engine.available():
             raise MissingExtraError(f"engine {engine.name}", engine.extra or engine.name)
@@ -148,7 +173,48 @@ def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path, graph: Calla
         return Preparation(outcome=Outcome.LACKS_DEPENDENCY, reason=str(error), engine=draft.engine)
     except PrepareError as error:
         return Preparation(outcome=Outcome.FAILED, reason=str(error), engine=draft.engine)
-    return _told(draft, recipe, engine, tallies)
+    return _told(draft, recipe, engine.name, tallies)
+
+
+def train(
+    draft: Draft, recipe: Recipe, host: Host, *, run: Callable[[TrainingLoop], None] | None = None, device: str = "cpu"
+) -> Preparation:
+    """Walk the recipe, train once, and undo what was only put on for training; the trained model is the draft's.
+
+    Args:
+        draft: of a training workload.
+        recipe: what to do to it.
+        host: the machine.
+        run: carries the training out; it may continue, watch or cut it short. ``None``: from beginning to end.
+        device: as torch writes it.
+
+    Errors of the training itself leave as they are; an instruction that declines becomes the outcome before any work.
+    """
+    for instruction in recipe:
+        reason = instruction.decline(draft, host) or _absent(instruction)
+        if reason:
+            return Preparation(outcome=Outcome.DECLINED, reason=f"{instruction.name}: {reason}")
+    try:
+        tallies = walk(draft, recipe, Moment.LOOP)
+    except MissingExtraError as error:
+        return Preparation(outcome=Outcome.LACKS_DEPENDENCY, reason=str(error))
+    _fit(draft, run, device)
+    walk(draft, recipe, Moment.FINISH, since=Moment.FINISH, tallies=tallies)
+    return _told(draft, recipe, draft.engine, tallies)
+
+
+def _absent(instruction: Instruction) -> str | None:
+    if all(moment > Moment.FINISH for moment in instruction.moments()):
+        return "it acts when a trained model is lowered for inference, which a training run does not do"
+    return None
+
+
+def _fit(draft: Draft, run: Callable[[TrainingLoop], None] | None, device: str) -> None:
+    from strop.loop.loop import TrainingLoop
+
+    assert draft.training is not None
+    with TrainingLoop(draft.model, draft.training, seed=draft.seed, device=device) as loop:
+        (run or TrainingLoop.run)(loop)
 
 
 def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
@@ -165,7 +231,7 @@ def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
     return graph
 
 
-def _told(draft: Draft, recipe: Recipe, engine: Engine, tallies: Mapping[str, Tally]) -> Preparation:
+def _told(draft: Draft, recipe: Recipe, engine: str, tallies: Mapping[str, Tally]) -> Preparation:
     """Turn tallies into the outcome: an instruction that acts before ENGINE and changed nothing had no effect."""
     idle = [
         i.name for i in recipe if any(m <= Moment.LOWER for m in i.moments()) and tallies[i.name].total == 0 and not i.card.pinned
@@ -174,12 +240,12 @@ def _told(draft: Draft, recipe: Recipe, engine: Engine, tallies: Mapping[str, Ta
         return Preparation(
             outcome=Outcome.NO_EFFECT,
             reason=f"{', '.join(idle)} changed nothing in this model",
-            engine=engine.name,
+            engine=engine,
             tallies={name: tally.to_json() for name, tally in tallies.items()},
         )
     return Preparation(
         outcome=Outcome.PREPARED,
-        engine=engine.name,
+        engine=engine,
         tallies={name: tally.to_json() for name, tally in tallies.items()},
         sensitivity=draft.quantization.sensitivity if draft.quantization else {},
     )
@@ -217,8 +283,10 @@ def graph_key(recipe: Recipe, engine: str, origin: Mapping[str, Any]) -> str:
 
 def _content_hash(recipe: Recipe, until: Moment, origin: Mapping[str, Any]) -> str:
     parts = []
+    fits = any(instruction.card.cost is Cost.FIT for instruction in recipe)
+    idle = frozenset[Moment]() if fits else TRAINING_ONLY
     for instruction in recipe:
-        if any(moment <= until for moment in instruction.moments()):
+        if any(moment <= until and moment not in idle for moment in instruction.moments()):
             settings = {k: v for k, v in encode(instruction).items() if k not in instruction.opening}
             source = hashlib.sha256(inspect.getsource(type(instruction)).encode()).hexdigest()
             parts.append([instruction.name, settings, source])

@@ -10,7 +10,7 @@ from torch import nn
 
 from strop.contract.quality import Quality, accuracy, agreement, corpus_metric, per_example, unjudged
 from strop.contract.ties import Trait
-from strop.contract.workload import InferenceWorkload, Split
+from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload, Workload
 from strop.errors import WorkloadError
 
 X = [torch.ones(1, 2) for _ in range(3)]
@@ -92,3 +92,56 @@ def test_workloads_do_not_share_their_parts() -> None:
 def test_one_point_may_have_any_name() -> None:
     for name in ("all", "", "größe 大"):
         assert list(make(inputs={name: X}).inputs) == [name]
+
+
+def train(**changed: Any) -> TrainingWorkload:
+    parts: dict[str, Any] = {
+        "model": nn.Identity,
+        "data": X,
+        "forward": lambda model, batch: model(batch),
+        "loss": lambda outputs, batch: outputs.mean(),
+        "optimizer": lambda model: None,
+        "metric": accuracy(),
+        "confirming": FULL,
+        "batch_size": 2,
+    }
+    return TrainingWorkload(**{**parts, **changed})
+
+
+def test_a_training_workload_that_holds_together_is_taken() -> None:
+    workload = train(screening=FULL)
+    assert workload.traits == {Trait.TRAINING}
+    assert workload.splits == {"screening": FULL, "confirming": FULL}
+    assert isinstance(workload, Workload) and isinstance(make(), Workload)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"model": nn.Identity()}, r"model must be a function; got a Identity\. Give model=lambda: …"),
+        ({"loss": None}, r"loss must be a function; got a NoneType\. Give loss=lambda outputs, batch: …"),
+        ({"loss": nn.CrossEntropyLoss()}, "loss must be a function; got a CrossEntropyLoss"),
+        ({"forward": 3}, "forward must be a function; got a int"),
+        ({"optimizer": None}, r"Give optimizer=lambda model: torch\.optim\.AdamW"),
+        ({"metric": None}, r"metric must say how answers are judged.*got a NoneType.*strop\.unjudged"),
+        ({"metric": agreement()}, "compares with the model before training"),
+        ({"metric": Quality(name="empty")}, "neither a score nor a function"),
+        ({"data": []}, "data holds no sample"),
+        ({"data": (x for x in X)}, "data is a generator; give something with a length"),
+        ({"batch_size": 0}, "batch_size must be positive; got 0"),
+        ({"micro_batch": -1}, "micro_batch must be positive"),
+        ({"epochs": 0}, "epochs must be positive"),
+        ({"steps": 0}, "steps must be positive"),
+        ({"max_norm": float("nan")}, "max_norm must be positive; got nan"),
+        ({"confirming": Split(inputs=())}, r"the confirming split is empty.*strop\.unjudged"),
+        ({"confirming": Split(inputs=X)}, "needs labels, and the confirming split has none"),
+        ({"screening": Split(inputs=X)}, "needs labels, and the screening split has none"),
+    ],
+)
+def test_a_training_workload_with_a_hole_says_which(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(WorkloadError, match=words):
+        train(**changed)
+
+
+def test_training_without_a_claim_about_quality_needs_no_evaluation_data() -> None:
+    assert train(metric=unjudged("random labels"), confirming=Split(inputs=())).splits == {}

@@ -14,7 +14,7 @@ from strop.instructions.inference.i31_kernel_fusion import FOLD, KernelFusion
 from strop.measure.host import Host
 from strop.testing import laws
 from strop.testing.case import LawBroken, LawCase
-from strop.testing.models import conv_draft, mlp_draft
+from strop.testing.models import conv_draft, mlp_draft, training_draft
 
 GOOD = '''
 from dataclasses import dataclass
@@ -131,8 +131,62 @@ def test_a_planted_fault_breaks_its_law(
     assert dict(os.environ) == before
 
 
+TRAINER = (
+    GOOD.replace("    def at_freeze(self, draft, tally):\n        if", "    def at_loop(self, draft, tally):\n        if")
+    .replace('hasattr(draft.model, "norm0")', "draft.training.max_norm is None")
+    .replace("pass  # ACT", "draft.training.on('before_loss', lambda loop: None)")
+)
+STATEFUL = """steps = []
+        from strop.contract.loop_event import LoopEvent
+        draft.training.on(LoopEvent.STEP_END, lambda loop: steps.append(1))
+        def louder(loop):
+            loop.loss = loop.loss * (1 + len(steps))
+        draft.training.on(LoopEvent.AFTER_LOSS, louder)"""
+"""Each step counts for more; the count is in no checkpoint."""
+
+LOUDER = """from strop.contract.loop_event import LoopEvent
+        def louder(loop):
+            loop.loss = loop.loss * 1.5
+        draft.training.on(LoopEvent.AFTER_LOSS, louder)"""
+
+BAD_TRAINING = [
+    ("law_resumes", STATEFUL, "a resumed training ends with other weights"),
+    ("law_fidelity", LOUDER, "departs"),
+    ("law_idle", "pass\n        tally.add('x')", "with nothing to do it ended as prepared"),
+    ("law_repeatable", "draft.model.head.bias.data += __import__('os').urandom(1)[0]", "answer differently"),
+    ("law_restores", "torch.set_grad_enabled(False)", "not as before"),
+    ("law_declines", "pass", "decline changed the draft"),
+]
+
+
+def training_case(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> LawCase:
+    case = case_of(text, folder, monkeypatch)
+    idle = (type(case.instruction)(rate=1.0), training_draft)  # type: ignore[call-arg]
+    return dataclasses.replace(case, draft=training_draft, foreign=lambda: training_draft(max_norm=1.0), idle=idle)
+
+
+def test_a_good_instruction_of_training_breaks_no_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert laws.run_laws(training_case(TRAINER, tmp_path, monkeypatch), tmp_path / "run") == {}
+
+
+@pytest.mark.parametrize(("law", "act", "words"), BAD_TRAINING, ids=[row[0] for row in BAD_TRAINING])
+def test_a_planted_fault_in_training_breaks_its_law(
+    law: str, act: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TRAINER.replace("draft.training.on('before_loss', lambda loop: None)", act)
+    if law == "law_declines":
+        text = text.replace("        return None if", "        draft.training.on('batch', print)\n        return None if")
+    grad = torch.is_grad_enabled()
+    try:
+        case = training_case(text, tmp_path, monkeypatch)
+        with pytest.raises(LawBroken, match=words):
+            getattr(laws, law)(case, tmp_path / "run")
+    finally:
+        torch.set_grad_enabled(grad)
+
+
 def test_every_law_has_a_planted_fault() -> None:
-    assert {row[0] for row in BAD} == {law.__name__ for law in laws.LAWS}
+    assert {row[0] for row in (*BAD, *BAD_TRAINING)} == {law.__name__ for law in laws.LAWS}
 
 
 def test_a_case_that_is_not_prepared_says_why(tmp_path: Path) -> None:

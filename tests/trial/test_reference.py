@@ -158,3 +158,23 @@ def test_digests_of_hub_references_cover_options_and_what_the_folder_holds(tmp_p
     digests.add(parse_reference("hf:someone/else", task="text-classification").digest())
     assert len(digests) == 4
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+
+
+TRAINING = """
+import torch
+import strop
+from strop.testing.models import sentences_workload
+def workload():
+    return sentences_workload()
+"""
+
+
+def test_a_training_workload_is_loaded_as_one_and_each_kind_names_its_command(place: Any, kit: SimpleNamespace) -> None:
+    training, inference = place.refer(TRAINING), kit
+    assert type(training.load_training()).__name__ == "TrainingWorkload"
+    with pytest.raises(WorkloadError, match=r"a strop\.InferenceWorkload was expected\. It is for: strop train"):
+        training.load()
+    with pytest.raises(WorkloadError, match=r"a strop\.TrainingWorkload was expected\. It is for: strop optimize"):
+        place.refer(f"{inference.MLP}\n").load_training()
+    with pytest.raises(WorkloadError, match="says nothing about loss and optimizer"):
+        parse_reference("hf:some/model").load_training()

@@ -10,7 +10,7 @@ from strop.api.run import open_ledger, open_session, refer
 from strop.bundle.manifest import Manifest, Origin
 from strop.catalogue import read_recipe
 from strop.contract.recipe import Recipe
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.errors import PrepareError, RecipeError
 from strop.observe import Observer, silent
 from strop.pipeline import legal
@@ -19,7 +19,7 @@ from strop.search.request import Request
 
 def apply(
     recipe: str | Path | Recipe,
-    workload: str | Path | Workload,
+    workload: str | Path | InferenceWorkload,
     *,
     out: str | Path,
     seed: int = 0,

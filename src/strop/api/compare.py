@@ -13,7 +13,7 @@ from strop.api.run import open_ledger, open_session, refer
 from strop.catalogue import read_recipe
 from strop.contract.quality import MaxDrop
 from strop.contract.recipe import Recipe
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.errors import PrepareError, RecipeError
 from strop.ledger.files import seal
 from strop.ledger.judgement import read_comparisons, record_judgement
@@ -46,7 +46,7 @@ class Compared:
 
 
 def compare(
-    workload: str | Path | Workload,
+    workload: str | Path | InferenceWorkload,
     first: str | Path | Recipe,
     second: str | Path | Recipe,
     *,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from strop.api.run import open_ledger, open_session, refer
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.diagnose.diagnosis import Diagnosis
 from strop.measure.roofline import measure_roofs
 from strop.observe import Observer, silent
@@ -17,7 +17,9 @@ from strop.units import Seconds
 TIMEOUT: Seconds = 300.0
 
 
-def diagnose(workload: str | Path | Workload, *, seed: int = 0, observer: Observer = silent, **options: str) -> Diagnosis:
+def diagnose(
+    workload: str | Path | InferenceWorkload, *, seed: int = 0, observer: Observer = silent, **options: str
+) -> Diagnosis:
     """Profile the original model at each operating point and say what limits it and what to try.
 
     Args:

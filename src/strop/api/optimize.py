@@ -19,7 +19,7 @@ from strop.contract.card import Aim
 from strop.contract.instruction import identity
 from strop.contract.quality import MaxDrop
 from strop.contract.recipe import Recipe
-from strop.contract.workload import InferenceWorkload, Workload
+from strop.contract.workload import InferenceWorkload
 from strop.errors import UsageError, did_you_mean
 from strop.ledger.files import seal, write_atomic, write_json
 from strop.ledger.ledger import Ledger
@@ -35,7 +35,7 @@ INFERENCE_AIMS = (Aim.LATENCY, Aim.THROUGHPUT)
 
 
 def optimize(
-    workload: str | Path | Workload,
+    workload: str | Path | InferenceWorkload,
     *,
     aim: str = "latency",
     max_drop: str | MaxDrop = "1%",

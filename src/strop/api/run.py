@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from strop.contract.workload import InferenceWorkload, Workload
+from strop.contract.workload import InferenceWorkload
 from strop.errors import UsageError, WorkloadError
 from strop.ledger.cache import cache_folder, prune
 from strop.ledger.files import read_json, write_json
@@ -44,7 +44,7 @@ SHORTEST_WARMING, LONGEST_WARMING = 1.2, 30.0
 
 
 @contextlib.contextmanager
-def refer(workload: str | Path | Workload, **options: str) -> Iterator[Reference]:
+def refer(workload: str | Path | InferenceWorkload, **options: str) -> Iterator[Reference]:
     """Turn whatever the caller has into a reference that child processes can load while the context is open."""
     if isinstance(workload, InferenceWorkload):
         if given := [name for name, value in options.items() if value]:
@@ -122,7 +122,7 @@ def open_ledger(out: Path, plan: dict[str, Any], *, resume: bool) -> Ledger:
     return ledger
 
 
-def _materials(workload: Workload, model: nn.Module, ledger: Ledger) -> Materials:
+def _materials(workload: InferenceWorkload, model: nn.Module, ledger: Ledger) -> Materials:
     folder = ledger.folder / "materials"
     if (folder / "materials.json").exists():
         return Materials(folder)

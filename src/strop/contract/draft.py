@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from strop.contract.pytree import is_module
 from strop.contract.signature import Signature
 from strop.contract.tally import Tally
+from strop.contract.training import Training
 from strop.contract.workload import Workload
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class EngineOptions:
     hints: dict[str, str] = field(default_factory=dict)
 
 
+NO_SIGNATURE = Signature(inputs=(), input_tree={}, outputs=(), output_tree={})
+
+
 class Built:
     """A model, or a function that builds it when it is first asked for: a recipe that finds its graph made needs none."""
 
@@ -118,8 +122,9 @@ class Draft:
         workload: what the user brought.
         facts: what was known before the trial.
         seed: of every random choice in the trial.
-        signature: inputs and outputs of the original model.
+        signature: inputs and outputs of the original model; empty where it is only trained.
         examples: example inputs over all operating points, largest first.
+        training: what the loop will do; ``None`` where nothing is trained.
         engine: name of the engine that will run the model.
         precision: intent declared at LOWER.
         quantization: intent declared at LOWER.
@@ -131,8 +136,9 @@ class Draft:
     workload: Workload
     facts: Facts
     seed: int
-    signature: Signature
+    signature: Signature = NO_SIGNATURE
     examples: Sequence[Any] = ()
+    training: Training | None = None
     engine: str = "eager"
     precision: Precision | None = None
     quantization: Quantization | None = None

@@ -20,6 +20,7 @@ class Trait(StrEnum):
     QUANTIZED = "quantised weights"
     REDUCED_PRECISION = "reduced floating-point precision"
     COMPILED = "a compiled graph"
+    RANKS = "several ranks that average their gradients"
 
 
 @dataclass(frozen=True, slots=True)

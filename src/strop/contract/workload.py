@@ -12,7 +12,8 @@ from strop.contract.ties import Trait
 from strop.errors import WorkloadError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,5 +104,113 @@ class InferenceWorkload:
         return {name: split for name, split in named.items() if len(split.inputs)}
 
 
-Workload = InferenceWorkload
-"""Any kind of workload; training and serving kinds join this union when they are built."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingWorkload:
+    """A model to be trained: how to build it, its samples, its loss, its optimizer, and how the result is judged.
+
+    Attributes:
+        model: builds the model; called in each process that needs one, so it must not depend on outside state.
+        data: training samples, anything with a length that gives a sample for each number.
+        forward: ``(model, batch)`` → outputs.
+        loss: ``(outputs, batch)`` → a scalar, the mean over the batch's items; or one value per sample, the sum over that
+            sample's items.
+        optimizer: ``(model)`` → a ``torch.optim.Optimizer`` over its parameters.
+        metric: how answers to the evaluation data are judged.
+        confirming: evaluation data; its inputs are batches as ``forward`` takes them. Judged before and after training.
+        screening: evaluation data that is judged after each epoch; optional, disjoint from ``confirming``.
+        calibration: inputs for calibrating what is quantised after training; optional.
+        batch_size: samples per optimizer step.
+        micro_batch: samples that go forward at once, their gradients added up; ``None``: the whole batch.
+        epochs: passes over the data.
+        steps: optimizer steps at most; ``None``: as many as the epochs have.
+        collate: list of samples → batch; ``None``: ``torch.utils.data.default_collate``.
+        items: batch → how many items the loss is the mean of, for instance tokens; ``None``: its samples.
+        length: sample → its length, for instance in tokens; techniques that sort by length ask for it.
+        label: sample → its class, a number from 0; techniques that look at classes ask for it.
+        max_norm: gradients are clipped to this norm; ``None``: not.
+        parts: named extra things an instruction may ask for (a teacher, an encoder); each builds its part.
+        name: shown in reports.
+    """
+
+    model: Callable[[], nn.Module]
+    data: Sequence[Any]
+    forward: Callable[[nn.Module, Any], Any]
+    loss: Callable[[Any, Any], Tensor]
+    optimizer: Callable[[nn.Module], Optimizer]
+    metric: Quality
+    confirming: Split = NO_DATA
+    screening: Split = NO_DATA
+    calibration: Split = NO_DATA
+    batch_size: int
+    micro_batch: int | None = None
+    epochs: int = 1
+    steps: int | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    items: Callable[[Any], int] | None = None
+    length: Callable[[Any], int] | None = None
+    label: Callable[[Any], int] | None = None
+    max_norm: float | None = None
+    parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    name: str = ""
+
+    traits = frozenset({Trait.TRAINING})
+
+    def __post_init__(self) -> None:
+        for name in ("model", "forward", "loss", "optimizer"):
+            value = getattr(self, name)
+            if is_module(value) or not callable(value):
+                raise WorkloadError(f"{name} must be a function; got a {type(value).__name__}. {HOW[name]}")
+        if not isinstance(self.metric, Quality):
+            raise WorkloadError(
+                f"metric must say how answers are judged, as strop.accuracy() does; got a {type(self.metric).__name__}. "
+                f"Give strop.unjudged('why') for a result without one."
+            )
+        self._check_data()
+        for name in ("batch_size", "micro_batch", "epochs", "steps", "max_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise WorkloadError(f"{name} must be positive; got {value}.")
+        if self.metric.unjudged:
+            return
+        if self.metric.against_original:
+            raise WorkloadError(
+                f"metric {self.metric.name!r} compares with the model before training, from which training is meant to depart; "
+                f"use strop.accuracy(), strop.per_example(…) or strop.corpus_metric(…)."
+            )
+        if self.metric.score is None and self.metric.metric is None:
+            raise WorkloadError("metric has neither a score nor a function; use strop.accuracy(), strop.per_example(…) …")
+        if not len(self.confirming.inputs):
+            raise WorkloadError(
+                "the confirming split is empty, so nothing could show what training achieved. Give evaluation batches with "
+                "labels, or metric=strop.unjudged('why')."
+            )
+        for name, split in self.splits.items():
+            if split.labels is None and name != "calibration":
+                raise WorkloadError(f"metric {self.metric.name!r} needs labels, and the {name} split has none.")
+
+    def _check_data(self) -> None:
+        if not hasattr(self.data, "__len__") or not hasattr(self.data, "__getitem__"):
+            raise WorkloadError(
+                f"data is a {type(self.data).__name__}; give something with a length that gives a sample for each number, "
+                f"for instance a list or a map-style Dataset."
+            )
+        if not len(self.data):
+            raise WorkloadError("data holds no sample, so there is nothing to train on.")
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The named evaluation and calibration splits that hold data, in the order of use."""
+        named = {"calibration": self.calibration, "screening": self.screening, "confirming": self.confirming}
+        return {name: split for name, split in named.items() if len(split.inputs)}
+
+
+HOW = {
+    "model": "Give model=lambda: …, which builds it.",
+    "forward": "Give forward=lambda model, batch: …, which returns the outputs.",
+    "loss": "Give loss=lambda outputs, batch: …, which returns a scalar or one value per sample.",
+    "optimizer": "Give optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=…).",
+}
+"""What to give where a function is missing."""
+
+Workload = InferenceWorkload | TrainingWorkload
+"""Any kind of workload; the serving kind joins this union when it is built."""

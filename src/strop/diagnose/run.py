@@ -9,7 +9,7 @@ from torch import nn
 
 from strop.contract.draft import Facts
 from strop.contract.signature import Call
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.diagnose.diagnosis import Bottleneck, Diagnosis, PointDiagnosis
 from strop.diagnose.profile import Profile, profile_calls, start_cost
 from strop.diagnose.suggest import suggest
@@ -59,7 +59,7 @@ def diagnose(
     return Diagnosis(points=points, suggestions=suggest(facts, points, host) if facts is not None else ())
 
 
-def diagnose_workload(workload: Workload, host: Host, *, seconds: Seconds = 1.0) -> dict[str, Any]:
+def diagnose_workload(workload: InferenceWorkload, host: Host, *, seconds: Seconds = 1.0) -> dict[str, Any]:
     """Build a workload's model, diagnose it, and return :meth:`Diagnosis.to_json`."""
     model = workload.model().eval()
     return diagnose(model, workload.inputs, host, facts=read_facts(model, workload), seconds=seconds).to_json()

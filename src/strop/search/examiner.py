@@ -14,7 +14,7 @@ from strop.contract.card import Fidelity
 from strop.contract.examples import read_examples
 from strop.contract.pytree import flatten, to_numpy
 from strop.contract.quality import MaxDrop, scores
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.errors import WorkloadError, WrongAnswersError
 from strop.ledger.guard import record_corpus, record_scores
 from strop.ledger.ledger import Ledger
@@ -52,7 +52,7 @@ class Examiner:
     """
 
     def __init__(
-        self, workload: Workload, materials: Materials, ledger: Ledger, bench: Bench, max_drop: MaxDrop, alpha: float
+        self, workload: InferenceWorkload, materials: Materials, ledger: Ledger, bench: Bench, max_drop: MaxDrop, alpha: float
     ) -> None:
         self._workload, self._materials, self._ledger, self._bench = workload, materials, ledger, bench
         self._max_drop, self._alpha = max_drop, alpha

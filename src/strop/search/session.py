@@ -10,7 +10,7 @@ from typing import Any
 from scipy import special
 
 from strop.contract.recipe import Recipe
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.ledger.judgement import read_comparisons
 from strop.ledger.ledger import Ledger
 from strop.measure.collect import block_plan
@@ -56,7 +56,7 @@ class Session:
     request: Request
     ledger: Ledger
     observer: Observer
-    workload: Workload
+    workload: InferenceWorkload
     materials: Materials
     workshop: Workshop
     bench: Bench

@@ -9,23 +9,32 @@ from torch import nn
 from strop.contract.draft import Facts
 from strop.contract.pytree import flatten
 from strop.contract.signature import as_call
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
 from strop.surgery.modules import matrix_weights
 
 
 def read_facts(model: nn.Module, workload: Workload) -> Facts:
     """Count parameters, bytes, modules and inputs. Reads shapes only; parameters shared by modules count once."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    lengths = {_lengths(example) for examples in workload.inputs.values() for example in examples}
+    splits = {name: len(split.inputs) for name, split in workload.splits.items()}
+    if isinstance(workload, TrainingWorkload):
+        splits["training"] = len(workload.data)
     return Facts(
         parameters=sum(p.numel() for p in model.parameters()),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors.values()),
         matrix_weights=_matrix_weights(model),
         modules=dict(Counter(type(m).__name__ for m in model.modules())),
-        points={name: len(examples) for name, examples in workload.inputs.items()},
-        splits={name: len(split.inputs) for name, split in workload.splits.items()},
-        dynamic=len(lengths) > 1,
+        points={n: len(examples) for n, examples in workload.inputs.items()} if isinstance(workload, InferenceWorkload) else {},
+        splits=splits,
+        dynamic=_dynamic(workload),
     )
+
+
+def _dynamic(workload: Workload) -> bool:
+    if isinstance(workload, TrainingWorkload):
+        length = workload.length
+        return length is not None and len({length(workload.data[number]) for number in range(len(workload.data))}) > 1
+    return len({_lengths(example) for examples in workload.inputs.values() for example in examples}) > 1
 
 
 def _matrix_weights(model: nn.Module) -> dict[str, int]:

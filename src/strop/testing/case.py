@@ -12,12 +12,15 @@ import torch
 from strop import engines
 from strop.contract.draft import Draft
 from strop.contract.instruction import Instruction
+from strop.contract.loop_event import LoopEvent
 from strop.contract.pytree import flatten, to_numpy
 from strop.contract.recipe import Recipe
 from strop.contract.signature import as_call
+from strop.contract.training import Loop
 from strop.engines.threads import hold_cores
+from strop.loop.loop import TrainingLoop
 from strop.measure.host import Host, read_host
-from strop.pipeline import Outcome, Preparation, opening, prepare, rebuild
+from strop.pipeline import Outcome, Preparation, opening, prepare, rebuild, train
 
 DraftFactory = Callable[[], Draft]
 """Builds a fresh draft, the same each time."""
@@ -39,7 +42,7 @@ class LawCase:
         declined: an instruction that must decline ``draft``, where ``foreign`` is ``None``.
         companions: other instructions that make the recipe legal, such as an engine.
         host: the machine the instruction is asked about.
-        tolerance: for fidelity ROUNDING: largest departure relative to the largest value of an answer.
+        tolerance: for fidelity ROUNDING: largest departure relative to the largest value of an answer or gradient.
     """
 
     instruction: Instruction
@@ -57,12 +60,19 @@ class LawCase:
         return Recipe([self.instruction, *self.companions])
 
     def prepare(self, folder: Path, instruction: Instruction | None = None, draft: DraftFactory | None = None) -> Preparation:
-        """Prepare the recipe, or one with another instruction in its place, into ``folder``."""
-        recipe = Recipe([instruction or self.instruction, *self.companions])
-        return prepare((draft or self.draft)(), recipe, self.host, folder)
+        """Prepare the recipe, or one with another instruction in its place, into ``folder``; train where the draft trains."""
+        recipe, own = Recipe([instruction or self.instruction, *self.companions]), (draft or self.draft)()
+        if own.training is not None:
+            return train(own, recipe, self.host)
+        return prepare(own, recipe, self.host, folder)
 
     def run(self, folder: Path) -> tuple[Preparation, list[list[Any]]]:
-        """Prepare into ``folder``, open the artefact, and return its answers to the examples as lists of arrays."""
+        """Prepare into ``folder``, open the artefact, and return its answers to the examples as lists of arrays.
+
+        Of a training draft: the gradients of the first step, and the trained weights.
+        """
+        if self.draft().training is not None:
+            return self.trained(self.recipe)
         preparation = self.prepare(folder)
         if preparation.outcome is not Outcome.PREPARED:
             raise LawBroken(f"{self.instruction} on its own example ended as {preparation.outcome}: {preparation.reason}")
@@ -74,8 +84,28 @@ class LawCase:
         finally:
             program.close()
 
+    def trained(self, recipe: Recipe, run: Callable[[TrainingLoop], None] | None = None) -> tuple[Preparation, list[list[Any]]]:
+        """Train with a recipe; return the gradients of the first step and the weights in the end, as lists of arrays."""
+        draft, gradients = self.draft(), list[Any]()
+        assert draft.training is not None
+
+        def take(loop: Loop) -> None:
+            if loop.step == 0:
+                gradients.extend(to_numpy(p.grad).copy() for p in loop.model.parameters() if p.grad is not None)
+
+        draft.training.on(LoopEvent.GRADS_READY, take)
+        preparation = train(draft, recipe, self.host, run=run)
+        if preparation.outcome is not Outcome.PREPARED:
+            raise LawBroken(f"{self.instruction} on its own example ended as {preparation.outcome}: {preparation.reason}")
+        return preparation, [gradients, [to_numpy(value) for value in draft.model.state_dict().values()]]
+
     def original_answers(self) -> list[list[Any]]:
-        """Return the answers of the untouched model, on as many cores as an opened artefact uses: their number rounds sums."""
+        """Return the answers of the untouched model, on as many cores as an opened artefact uses: their number rounds sums.
+
+        Of a training draft: the gradients of the first step without the instruction.
+        """
+        if self.draft().training is not None:
+            return self.trained(Recipe())[1][:1]
         draft, release = self.draft(), hold_cores(0, pin=False)
         try:
             with torch.inference_mode():

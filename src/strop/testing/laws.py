@@ -29,7 +29,9 @@ from strop.contract.instruction import identity
 from strop.contract.moment import Moment
 from strop.contract.pages import HEADINGS, sections, settings_lines, summary
 from strop.contract.settings import decode, encode
-from strop.pipeline import Outcome, legal, walk
+from strop.loop.loop import TrainingLoop
+from strop.loop.state import packed, unpacked
+from strop.pipeline import Outcome, legal, train, walk
 from strop.testing.case import LawBroken, LawCase
 
 HEAVY = ("openvino", "nncf", "onnx", "onnxruntime", "onnxscript", "transformers", "optuna", "peft", "ray", "tensorrt")
@@ -122,14 +124,14 @@ def law_declines(case: LawCase, folder: Path) -> None:
 
 
 def law_fidelity(case: LawCase, folder: Path) -> None:
-    """Answers on its own example depart no further than the card says, and the tally there is positive."""
+    """Answers (gradients, in training) on its own example depart no further than the card says; the tally is positive."""
     preparation, answers = case.run(folder / "artefact")
     counts = preparation.tallies[case.instruction.name]
     acts = any(moment <= Moment.LOWER for moment in case.instruction.moments())
     _hold(not acts or sum(counts.values()) > 0, f"it counted {counts} on its own example")
     worst = type(case.instruction).card.fidelity
     limit = {Fidelity.EXACT: 0.0, Fidelity.ROUNDING: case.tolerance, Fidelity.LOSSY: np.inf}[worst]
-    for old, new in zip(case.original_answers(), answers, strict=True):
+    for old, new in zip(case.original_answers(), answers, strict=False):  # trained weights have no original
         for a, b in zip(old, new, strict=True):
             _hold(a.shape == b.shape and a.dtype == b.dtype, f"answers were {a.dtype}{a.shape}, now {b.dtype}{b.shape}")
             _hold(bool(np.isfinite(b).all()), "an answer is no longer finite")
@@ -138,9 +140,13 @@ def law_fidelity(case: LawCase, folder: Path) -> None:
 
 
 def law_idle(case: LawCase, folder: Path) -> None:
-    """Where it has nothing to do, ``no effect`` is what is said."""
+    """Where it has nothing to do, ``no effect`` is what is said; what is pinned counts nothing there, or declines."""
     instruction, draft = case.idle
     idle = case.prepare(folder / "idle", instruction, draft)
+    if instruction.card.pinned:
+        count = sum(idle.tallies.get(instruction.name, {}).values())
+        _hold(count == 0, f"with nothing to do it counted {idle.tallies}")
+        return
     _hold(idle.outcome is Outcome.NO_EFFECT, f"with nothing to do it ended as {idle.outcome}: {idle.reason}{idle.tallies}")
 
 
@@ -154,6 +160,27 @@ def law_repeatable(case: LawCase, folder: Path) -> None:
         )
 
 
+def law_resumes(case: LawCase, folder: Path) -> None:
+    """Training that is cut in the middle and continued from its saved state ends with the very same weights."""
+    if case.draft().training is None:
+        return
+    saved: list[Any] = []
+
+    def cut(loop: TrainingLoop) -> None:
+        loop.run(max(1, loop.total // 2))
+        saved.append(packed(loop.state_dict()))
+
+    def go_on(loop: TrainingLoop) -> None:
+        tensors, form = saved[0]
+        loop.load_state_dict(unpacked(form, tensors))
+        loop.run()
+
+    whole = case.trained(case.recipe)[1][1]
+    case.trained(case.recipe, cut)
+    resumed = case.trained(case.recipe, go_on)[1][1]
+    _hold(all(np.array_equal(a, b) for a, b in zip(whole, resumed, strict=True)), "a resumed training ends with other weights")
+
+
 def law_restores(case: LawCase, folder: Path) -> None:
     """Process state and the model's hooks are as before when the model fails in the middle."""
     draft = case.draft()
@@ -165,7 +192,10 @@ def law_restores(case: LawCase, folder: Path) -> None:
     handle = leaf.register_forward_pre_hook(fail)
     state, hooks = _process_state(), _hooks(draft.model)
     try:
-        walk(draft, case.recipe, Moment.LOWER)
+        if draft.training is None:
+            walk(draft, case.recipe, Moment.LOWER)
+        else:
+            train(draft, case.recipe, case.host)
     except Exception as error:  # noqa: BLE001 - the planted one, or what the instruction made of it
         _hold(_hooks(draft.model) == hooks, f"hooks stay on the model after {error!r}")
     finally:
@@ -184,6 +214,7 @@ LAWS: tuple[Law, ...] = (
     law_fidelity,
     law_idle,
     law_repeatable,
+    law_resumes,
     law_restores,
 )
 
@@ -246,4 +277,6 @@ def _hooks(model: torch.nn.Module) -> int:
 def _fingerprint(draft: Any) -> tuple[Any, ...]:
     state = {name: (tensor.data_ptr(), tuple(tensor.stride())) for name, tensor in draft.model.state_dict().items()}
     options = dataclasses.asdict(draft.engine_options)
-    return (repr(draft.model), state, draft.engine, draft.precision, draft.quantization, draft.layout, options)
+    plan = draft.training
+    added = plan and (len(plan.handlers), len(plan.around), list(plan.kept), plan.batches, plan.schedule, plan.driver)
+    return (repr(draft.model), state, draft.engine, draft.precision, draft.quantization, draft.layout, options, added)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strop.contract.draft import Draft
-from strop.contract.quality import unjudged
+from strop.contract.quality import accuracy, unjudged
 from strop.contract.signature import infer_signature
-from strop.contract.workload import InferenceWorkload, Split
+from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload
+from strop.loop.intents import training_of
 from strop.surgery.facts import read_facts
 from strop.surgery.flow import torch_call
 
@@ -108,6 +109,52 @@ def attention_draft() -> Draft:
     sizes = range(4, 12)
     rows = [{"input_ids": torch.randint(0, 50, (2, n)), "attention_mask": torch.ones(2, n, dtype=torch.long)} for n in sizes]
     return draft_for(_seeded(TinyAttention), rows)
+
+
+def training_draft(**changes: Any) -> Draft:
+    """A draft of training :class:`TinyAttention` on 24 sentences, 3 to 14 tokens long, in six steps of 8; loss per sample.
+
+    Args:
+        changes: of the workload's fields.
+    """
+    return training_draft_for(sentences_workload(**changes))
+
+
+def sentences_workload(**changes: Any) -> TrainingWorkload:
+    """The workload of :func:`training_draft`: is the first token among the upper half of the vocabulary?"""
+    generator = torch.Generator().manual_seed(0)
+    sentences = [torch.randint(0, 50, (3 + n % 12,), generator=generator) for n in range(40)]
+    rows = [(sentence, int(sentence[0] >= 25)) for sentence in sentences]
+    evaluation = Split(inputs=[pad(rows[24:32]), pad(rows[32:])], labels=[pad(r)["labels"] for r in (rows[24:32], rows[32:])])
+    fields: dict[str, Any] = {
+        "model": lambda: _seeded(TinyAttention),
+        "data": rows[:24],
+        "collate": pad,
+        "forward": lambda model, batch: model(batch["input_ids"], batch["attention_mask"])["logits"],
+        "loss": lambda outputs, batch: functional.cross_entropy(outputs, batch["labels"], reduction="none"),
+        "optimizer": lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2),
+        "metric": accuracy(),
+        "confirming": evaluation,
+        "length": lambda row: len(row[0]),
+        "label": lambda row: row[1],
+        "batch_size": 8,
+        "epochs": 2,
+    }
+    return TrainingWorkload(**{**fields, **changes})
+
+
+def training_draft_for(workload: TrainingWorkload) -> Draft:
+    """Build the draft of a training workload."""
+    model = workload.model()
+    return Draft(model=model, workload=workload, facts=read_facts(model, workload), seed=0, training=training_of(workload, 0))
+
+
+def pad(rows: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+    """Collate sentences and their classes: ``input_ids``, ``attention_mask`` (batch, length), ``labels`` (batch)."""
+    ids = nn.utils.rnn.pad_sequence([ids for ids, _ in rows], batch_first=True)
+    lengths = torch.tensor([len(ids) for ids, _ in rows])
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([label for _, label in rows])}
 
 
 def draft_for(model: nn.Module, examples: Sequence[Any], *, calibration: Sequence[Any] | None = None, seed: int = 0) -> Draft:

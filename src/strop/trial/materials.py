@@ -15,7 +15,7 @@ from strop.contract.draft import Draft, Facts
 from strop.contract.examples import digest, read_examples, write_examples
 from strop.contract.pytree import flatten, map_leaves
 from strop.contract.signature import Signature, TensorSpec, as_call, infer_inputs, infer_signature
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.errors import WorkloadError
 from strop.ledger.files import read_json, write_json
 from strop.surgery.facts import read_facts
@@ -63,14 +63,14 @@ class Materials:
         """Return the file with a split's inputs."""
         return self.folder / "splits" / f"{split}.safetensors"
 
-    def draft(self, workload: Workload, model: torch.nn.Module | Callable[[], torch.nn.Module], seed: int) -> Draft:
+    def draft(self, workload: InferenceWorkload, model: torch.nn.Module | Callable[[], torch.nn.Module], seed: int) -> Draft:
         """Return a fresh draft for one trial."""
         examples = [example for point in self.points for example in read_examples(self.point_file(point))]
         return draft_for(workload, model, self.signature, seed=seed, facts=self.facts, examples=examples)
 
 
 def draft_for(
-    workload: Workload,
+    workload: InferenceWorkload,
     model: torch.nn.Module | Callable[[], torch.nn.Module],
     signature: Signature,
     *,
@@ -90,7 +90,7 @@ def draft_for(
     )
 
 
-def materialise(workload: Workload, model: torch.nn.Module, folder: Path) -> Materials:
+def materialise(workload: InferenceWorkload, model: torch.nn.Module, folder: Path) -> Materials:
     """Read the original model's signature and facts, and write the workload's data.
 
     Raises:
@@ -119,13 +119,13 @@ def materialise(workload: Workload, model: torch.nn.Module, folder: Path) -> Mat
     return Materials(folder)
 
 
-def _drawn(workload: Workload) -> Workload:
+def _drawn(workload: InferenceWorkload) -> InferenceWorkload:
     """Return the workload with every input drawn once: a lazy sequence may decode a picture at each look."""
     splits: dict[str, Any] = {name: replace(split, inputs=list(split.inputs)) for name, split in workload.splits.items()}
     return replace(workload, inputs={point: list(inputs) for point, inputs in workload.inputs.items()}, **splits)
 
 
-def build_model(workload: Workload, seed: int) -> torch.nn.Module:
+def build_model(workload: InferenceWorkload, seed: int) -> torch.nn.Module:
     """Build the workload's model under a fixed seed, in eval mode.
 
     Raises:
@@ -141,7 +141,7 @@ def build_model(workload: Workload, seed: int) -> torch.nn.Module:
     return model.eval()
 
 
-def data_digest(workload: Workload) -> str:
+def data_digest(workload: InferenceWorkload) -> str:
     """Return one digest over all inputs of all points and splits."""
     inputs: Mapping[str, Sequence[Any]] = {**workload.inputs, **{f"split {n}": s.inputs for n, s in workload.splits.items()}}
     return digest({name: "".join(digest(_tree(e)) for e in examples) for name, examples in inputs.items()})
@@ -157,7 +157,7 @@ def _weights_digest(model: torch.nn.Module) -> str:
     return state.hexdigest()
 
 
-def _fitting(workload: Workload) -> tuple[TensorSpec, ...]:
+def _fitting(workload: InferenceWorkload) -> tuple[TensorSpec, ...]:
     """Read the signature's inputs off all data; what does not fit is told with its place."""
     groups = {repr(point): inputs for point, inputs in workload.inputs.items()}
     groups |= {f"the {name} split": split.inputs for name, split in workload.splits.items()}
@@ -176,7 +176,7 @@ def _fitting(workload: Workload) -> tuple[TensorSpec, ...]:
         raise
 
 
-def _probes(workload: Workload) -> list[tuple[str, Any]]:
+def _probes(workload: InferenceWorkload) -> list[tuple[str, Any]]:
     """A few examples per point: the smallest and the largest, so that varying dimensions are seen."""
     probes = []
     for point, inputs in workload.inputs.items():
@@ -194,7 +194,7 @@ def _answer(model: torch.nn.Module, example: Any, point: str) -> Any:
         raise WorkloadError(f"the model failed on an example input of {point!r}: {type(error).__name__}: {error}") from error
 
 
-def _refuse_overlap(workload: Workload) -> None:
+def _refuse_overlap(workload: InferenceWorkload) -> None:
     seen: dict[str, tuple[str, int]] = {}
     for name, split in workload.splits.items():
         own: dict[str, int] = {}

@@ -11,15 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-from strop.contract.workload import InferenceWorkload, Workload
+from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
 from strop.errors import WorkloadError, did_you_mean
 from strop.ledger.files import sha256
 from strop.trial.live import fetch
 
 HUB_OPTIONS = ("task", "data", "text", "label")
 INSTALLED = frozenset({"site-packages", "dist-packages"})
+COMMANDS = {InferenceWorkload: "optimize", TrainingWorkload: "train"}
+"""Kind of workload → the command that takes it."""
+
+W = TypeVar("W", InferenceWorkload, TrainingWorkload)
+
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 
 
@@ -46,20 +51,33 @@ class Reference:
         """Whether another process, tomorrow, can rebuild the workload from this."""
         return self.kind != "live"
 
-    def load(self) -> Workload:
-        """Build the workload in this process.
+    def load(self) -> InferenceWorkload:
+        """Build the inference workload in this process.
 
         Raises:
-            WorkloadError: there is no such file, it does not hold a workload, or its own code failed.
+            WorkloadError: there is no such file, it does not hold such a workload, or its own code failed.
         """
         if self.kind == "live":
-            workload: Workload = fetch(self.value)
+            workload: InferenceWorkload = fetch(self.value)
             return workload
         if self.kind == "hf":
             from strop.trial.hub import hub_workload
 
             return hub_workload(self.value, **self.options)
-        return _load_file(self.value)
+        return _load_file(self.value, InferenceWorkload)
+
+    def load_training(self) -> TrainingWorkload:
+        """Build the training workload in this process.
+
+        Raises:
+            WorkloadError: as :meth:`load`; or the reference is a model folder or hub id, which says nothing about training.
+        """
+        if self.kind != "file":
+            raise WorkloadError(
+                f"{self.kind}:{self.value} says nothing about loss and optimizer; write a file with a function workload() that "
+                f"returns a strop.TrainingWorkload."
+            )
+        return _load_file(self.value, TrainingWorkload)
 
     def digest(self) -> str:
         """Return a digest of what the workload is made of: the file and its local imports, or the model folder's files.
@@ -105,15 +123,15 @@ def parse_reference(argument: str, /, **options: str) -> Reference:
     return Reference(kind="file", value=f"{resolved}:{function}" if function else resolved)
 
 
-def _load_file(value: str) -> Workload:
+def _load_file(value: str, kind: type[W]) -> W:
     path, _, function = value.partition(".py:")
     file = Path(path + ".py" if function else value)
     if not file.exists():
         names = [p.name for p in file.parent.glob("*.py")]
         raise WorkloadError(f"there is no workload file {file}.{did_you_mean(file.name, names) if names else ''}")
     if file.suffix != ".py":
-        raise WorkloadError(f"{file} is not a Python file; a workload is a .py file that holds a strop.InferenceWorkload.")
-    return _find_workload(_import(file), file, function)
+        raise WorkloadError(f"{file} is not a Python file; a workload is a .py file that holds a strop.{kind.__name__}.")
+    return _find_workload(_import(file), file, function, kind)
 
 
 def _import(file: Path) -> ModuleType:
@@ -136,26 +154,26 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def _find_workload(module: ModuleType, file: Path, function: str) -> Workload:
+def _find_workload(module: ModuleType, file: Path, function: str, kind: type[W]) -> W:
     if function:
         if not hasattr(module, function):
             public = [n for n in vars(module) if not n.startswith("_")]
             raise WorkloadError(f"{file} has no {function!r}.{did_you_mean(function, public)}")
-        return _call(getattr(module, function), file, function)
+        return _call(getattr(module, function), file, function, kind)
     if hasattr(module, "workload"):
-        return _call(module.workload, file, "workload")
-    found = [(n, v) for n, v in vars(module).items() if isinstance(v, InferenceWorkload)]
+        return _call(module.workload, file, "workload", kind)
+    found = [(n, v) for n, v in vars(module).items() if isinstance(v, kind)]
     if len(found) == 1:
         return found[0][1]
     if not found:
         raise WorkloadError(
-            f"{file} holds no workload; define a function workload() that returns a strop.InferenceWorkload, "
+            f"{file} holds no workload; define a function workload() that returns a strop.{kind.__name__}, "
             f"or name another one: {file.name}:FUNCTION."
         )
     raise WorkloadError(f"{file} holds {len(found)} workloads ({', '.join(n for n, _ in found)}); name one: {file.name}:NAME.")
 
 
-def _call(value: Any, file: Path, name: str) -> Workload:
+def _call(value: Any, file: Path, name: str, kind: type[W]) -> W:
     if callable(value):
         try:
             value = value()
@@ -163,8 +181,9 @@ def _call(value: Any, file: Path, name: str) -> Workload:
             raise
         except (Exception, SystemExit) as error:
             raise WorkloadError(f"{name}() in {file} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(value, InferenceWorkload):
-        raise WorkloadError(f"{name} in {file} gave a {type(value).__name__}; a strop.InferenceWorkload was expected.")
+    if not isinstance(value, kind):
+        hint = f" It is for: strop {COMMANDS[type(value)]} {file.name}" if isinstance(value, Workload) else ""
+        raise WorkloadError(f"{name} in {file} gave a {type(value).__name__}; a strop.{kind.__name__} was expected.{hint}")
     return value
 
 

@@ -19,7 +19,7 @@ import torch
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.moment import Moment
 from strop.contract.recipe import Recipe
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload
 from strop.errors import PrepareError
 from strop.ledger.cache import publish
 from strop.ledger.files import read_json, write_json
@@ -132,7 +132,7 @@ class Workshop:
             for r, e in zip(recipes, entries, strict=True)
         ]
 
-    def prepare_original(self, workload: Workload, model: torch.nn.Module) -> Prepared:
+    def prepare_original(self, workload: InferenceWorkload, model: torch.nn.Module) -> Prepared:
         """Prepare the recipe without instructions from a model that this process has just built, sparing a process.
 
         Raises:

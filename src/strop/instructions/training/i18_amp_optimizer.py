@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
 from strop.contract.card import Aim, Card, Fidelity
 from strop.contract.draft import Draft, Precision
@@ -11,6 +13,7 @@ from strop.contract.instruction import Instruction
 from strop.contract.settings import Choices
 from strop.contract.tally import Tally
 from strop.contract.ties import Ties, Trait, ties
+from strop.contract.training import Loop, LossScale
 from strop.measure.host import Host
 
 FP16_FLAGS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp"})
@@ -26,6 +29,8 @@ class AmpOptimizer(Instruction):
         Declares that floating-point operators run in ``dtype``. The engine decides operator by operator: products and
         convolutions in 16 bits with 32-bit accumulation, reductions that lose too much stay in 32 bits.
         An inference draft has no master weights, so O1, O2 and O3 declare the same intent there; O0 switches it off.
+        In training O1 runs forward and loss under torch's automatic casting, weights and optimizer staying in 32 bits;
+        float16 gets dynamic loss scaling, which leaves a step out after an overflow. O2 and O3 are for inference only.
 
     Why it helps:
         Half the bytes travel from memory, and processors with bf16 or fp16 units multiply two to sixteen times as many
@@ -79,9 +84,11 @@ class AmpOptimizer(Instruction):
         return ties(needs=(Trait.BF16_ENGINE,), adds=(Trait.REDUCED_PRECISION,))
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline when switched off, or when this host would emulate the format."""
+        """Decline when switched off, when this host would emulate the format, and half weights in training."""
         if self.opt_level == "O0":
             return "opt_level O0 switches mixed precision off"
+        if draft.training is not None and self.opt_level in ("O2", "O3"):
+            return f"opt_level {self.opt_level} would keep half weights, which training does not offer; use O1"
         if host.accelerators and self.dtype != "fp8":
             return None
         flags = {"bfloat16": BF16_FLAGS, "float16": FP16_FLAGS, "fp8": frozenset[str]()}[self.dtype]
@@ -89,7 +96,41 @@ class AmpOptimizer(Instruction):
             return f"{host.cpu} has no {self.dtype} units ({', '.join(sorted(flags)) or 'none known'}); emulation is slower"
         return None
 
+    def at_loop(self, draft: Draft, tally: Tally) -> None:
+        """Cast in training; count the products of the first forward by the format they ran in."""
+        plan = draft.training
+        if plan is None or self.opt_level == "O0" or self.dtype == "fp8":
+            return
+        wanted = self.dtype
+
+        def casting(loop: Loop) -> AbstractContextManager[Any]:
+            import torch
+
+            return torch.autocast(loop.device.partition(":")[0], getattr(torch, wanted))
+
+        plan.around.append(casting)
+        plan.around.append(_counting_once(wanted, tally))
+        if wanted == "float16":
+            plan.loss_scale = LossScale(
+                initial=self.loss_scale_factor or self.init_scale, growth=self.growth_factor, backoff=self.backoff_factor
+            )
+
     def at_lower(self, draft: Draft, tally: Tally) -> None:
         """Declare the precision; the engine counts the operators it casts."""
         if self.opt_level != "O0" and self.dtype != "fp8":
             draft.precision = Precision(dtype=self.dtype, tally=tally)
+
+
+def _counting_once(dtype: str, tally: Tally) -> Callable[[Loop], AbstractContextManager[Any]]:
+    """Return a context that counts in the first micro-batch and is nothing afterwards."""
+    counted: list[bool] = []
+
+    def context(loop: Loop) -> AbstractContextManager[Any]:
+        if counted:
+            return nullcontext()
+        counted.append(True)
+        from strop.surgery.products import ProductCounter
+
+        return ProductCounter(dtype, lambda low: tally.add(f"products in {dtype}", int(low)))
+
+    return context

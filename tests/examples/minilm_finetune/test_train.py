@@ -1,0 +1,55 @@
+"""The fine-tuning example: disjoint real data, honest evaluation batches, and a step that learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import strop
+from examples.minilm_finetune import train as example
+from strop.api.train import training_draft
+from strop.catalogue import read_recipe
+from strop.measure.host import Host
+from strop.pipeline import Outcome, legal, train
+
+RECIPE = Path(example.__file__).with_name("recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def workload(real):
+    return real(example.workload)
+
+
+def test_training_and_evaluation_sentences_are_disjoint(workload) -> None:
+    def seen(batches):
+        return {tuple(row[row != 0].tolist()) for batch in batches for row in batch["input_ids"]}
+
+    trained = {tuple(sample.ids.tolist()) for sample in workload.data}
+    screening, confirming = seen(workload.screening.inputs), seen(workload.confirming.inputs)
+    assert len(workload.data) == 800 and len(confirming) > 1400
+    assert not trained & screening and not trained & confirming and not screening & confirming
+
+
+def test_every_evaluation_sentence_is_there_with_its_label(workload) -> None:
+    assert sum(len(labels) for labels in workload.confirming.labels) == 1500
+    assert {int(label) for labels in workload.confirming.labels for label in labels} == {0, 1}
+    for batch, labels in zip(workload.confirming.inputs, workload.confirming.labels, strict=True):
+        assert len(batch["input_ids"]) == len(labels)
+
+
+def test_the_recipe_is_legal_and_its_batches_hold_less_padding(workload) -> None:
+    recipe = read_recipe(RECIPE)
+    assert legal(recipe, workload.traits) is None
+    assert [instruction.number for instruction in recipe] == [6, 8, 13, 18]
+
+
+def test_a_few_steps_by_the_recipe_lower_the_loss(workload) -> None:
+    draft, losses = training_draft(workload, 0), []
+    assert draft.training is not None
+    draft.training.on(strop.contract.loop_event.LoopEvent.STEP_END, lambda loop: losses.append(float(loop.step_loss)))
+    host = Host(cpu="any", cores=2, isa=frozenset({"avx512_bf16"}))
+    done = train(draft, read_recipe(RECIPE), host, run=lambda loop: loop.run(8))
+    assert done.outcome is Outcome.PREPARED, done.reason
+    assert sum(losses[-3:]) < sum(losses[:3]) and all(torch.isfinite(torch.tensor(losses)))

@@ -1,0 +1,43 @@
+"""Who trains with whom, and which samples are whose."""
+
+from __future__ import annotations
+
+import pytest
+
+from strop.errors import TrainingError
+from strop.loop.ranks import Place, join, own_part, place
+
+
+def test_a_process_started_by_itself_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert place() == Place(rank=0, world=1, local=0)
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert place() == Place(rank=5, world=8, local=1)
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_parts_are_distinct_and_together_the_batches(world: int) -> None:
+    batches = [[0, 1, 2, 3, 4], [5, 6, 7, 8], [9]]
+    parts = [own_part(lambda epoch: batches, rank, world)(0) for rank in range(world)]
+    assert len({len(part) for part in parts}) == 1, "as many steps on every rank"
+    for number in range(len(parts[0])):
+        step = [part[number] for part in parts]
+        assert all(step), "no rank stands idle"
+        assert max(map(len, step)) - min(map(len, step)) <= 1
+    assert sorted(sample for part in parts for batch in part for sample in batch) == list(range(10))
+    assert len(parts[0]) == 2, "the last sample joined the batch before it"
+
+
+def test_lengths_are_spread_evenly_over_a_sorted_batch() -> None:
+    first, second = (own_part(lambda epoch: [list(range(8))], rank, 2)(0)[0] for rank in (0, 1))
+    assert (first, second) == ([0, 2, 4, 6], [1, 3, 5, 7])
+
+
+def test_processes_that_do_not_come_are_named_within_the_time_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainingError, match=r"the 2 processes could not meet over gloo .*Start them with torchrun"):
+        join("gloo", "env://", timeout=1.0)
