@@ -91,11 +91,12 @@ class Workshop:
     ) -> None:
         self._reference, self._materials, self._host = reference, materials, host
         self._cache, self._origin, self._logs, self._seed = cache, origin, logs, seed
+        self._entries: dict[str, Path] = {}
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def ready(self, recipe: Recipe) -> bool:
         """Whether an artefact of this recipe, or the reason why there is none, is in the cache."""
-        entry = self._cache / artefact_key(recipe, self._origin)
+        entry = self._entry(recipe)
         return _complete(entry) or _complete(_refusal(entry, recipe))
 
     def prepare(self, recipes: Sequence[Recipe], timeout: Seconds) -> list[Prepared]:
@@ -106,7 +107,7 @@ class Workshop:
             timeout: seconds for all of them; what is not ready then is stopped and counts as failed.
         """
         start = time.monotonic()
-        entries = [self._cache / artefact_key(recipe, self._origin) for recipe in recipes]
+        entries = [self._entry(recipe) for recipe in recipes]
         first = dict(reversed(list(zip(entries, recipes, strict=True))))
         todo = {entry: recipe for entry, recipe in first.items() if not self.ready(recipe)}
         children = {entry: self._start(recipe, entry) for entry, recipe in todo.items()}
@@ -139,7 +140,7 @@ class Workshop:
             PrepareError: it cannot be prepared, so nothing can be compared with it.
         """
         recipe, start = Recipe(), time.monotonic()
-        entry = self._cache / artefact_key(recipe, self._origin)
+        entry = self._entry(recipe)
         if not _complete(entry):
             folder = _begin(entry)
             draft = self._materials.draft(workload, model, self._seed)
@@ -171,6 +172,12 @@ class Workshop:
             },
             environment={**launch, **(environment or {})},
         )
+
+    def _entry(self, recipe: Recipe) -> Path:
+        """Return the recipe's place in the cache; the hash behind its name reads source code, so it is computed once."""
+        if recipe.key not in self._entries:
+            self._entries[recipe.key] = self._cache / artefact_key(recipe, self._origin)
+        return self._entries[recipe.key]
 
     def _start(self, recipe: Recipe, entry: Path) -> subprocess.Popen[bytes]:
         folder = _begin(entry)
