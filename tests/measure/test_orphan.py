@@ -36,12 +36,15 @@ def test_it_ends_with_its_parent_however_that_ends(how: signal.Signals) -> None:
         time.sleep(0.01)
 
 
+def run_child(parent: int) -> tuple[int, str]:
+    command = [sys.executable, "-c", CHILD, str(parent)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout
+
+
 def test_it_does_not_begin_when_its_parent_is_already_another() -> None:
     assert run_child(os.getppid()) == (1, "")
 
 
 def test_it_goes_on_while_its_parent_lives() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(os.getpid())], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "watched\n")
+    assert run_child(os.getpid()) == (0, "watched\n")
