@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -274,6 +274,25 @@ def run_strop(arguments: Sequence[object], environment: dict[str, str], **settin
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "strop", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, **settings)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder and a cache of this test alone, and one thread: threads that wait for each other suffer most.
+
+    The verbs are called in this process, which keeps its threads, its modules' paths and its way of ending.
+    """
+    import torch  # late: tests that need no place need not wait for it
+
+    before, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("STROP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a workload's folder is put in front of it
+    yield tmp_path
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import torch
 import strop
 from strop.api.assemble import assemble
 from strop.api.optimize import _name
-from strop.errors import MeasureError, RecipeError, RunDirectoryError, StropError, UsageError, WorkloadError
+from strop.errors import MeasureError, PrepareError, RecipeError, RunDirectoryError, StropError, UsageError, WorkloadError
 from strop.ledger.files import read_json
 from strop.measure.result import Finding
 from strop.observe import Event
@@ -212,6 +212,31 @@ def test_a_workload_that_was_edited_is_not_mixed_into_the_same_run(place: Path, 
     file.write_text(workload_text)
     searching(nothing)
     assert strop.optimize(file, out="run", resume=True).exit_code == 3
+
+
+@pytest.mark.parametrize("resume", [False, True], ids=["started again", "resumed"])
+def test_a_run_whose_workload_could_not_be_used_is_no_obstacle_once_it_was_mended(
+    resume: bool, place: Path, workload_text: str, searching: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data were on disk already; nothing of them may be left in the run that follows."""
+    file = place / "files" / "mended" / "load.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(workload_text.replace('"batch 8"', '"misnamed"'))
+
+    def fail(*arguments: Any) -> Any:
+        raise PrepareError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("strop.trial.workshop.Workshop.prepare_original", fail)
+        with pytest.raises(PrepareError, match="planted"):
+            strop.optimize(file, out="run")
+    assert read_json(Path("run", "materials", "materials.json"))["points"] == ["misnamed"]
+
+    file.write_text(workload_text)
+    points: list[tuple[str, ...]] = []
+    searching(lambda session: (points.append(session.materials.points), nothing(session))[1])
+    assert strop.optimize(file, out="run", resume=resume).exit_code == 3
+    assert points == [("batch 8",)]
 
 
 def test_an_interrupt_is_told_to_whoever_watches(tiny_workload: Path, searching: Stub) -> None:

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from strop.contract.examples import digest, read_examples, write_examples
-from strop.contract.pytree import Record, flatten
+from strop.contract.examples import digest, elements, read_examples, write_examples
+from strop.contract.pytree import Record, flatten, map_leaves
+from strop.contract.signature import as_call
 from strop.errors import LedgerError, StropError
 
 TREES: list[Any] = [
@@ -161,3 +162,11 @@ def test_a_digest_is_the_same_in_another_process() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == digest(BASE)
+
+
+@pytest.mark.parametrize("example", TREES)
+def test_elements_count_the_same_however_the_call_is_written(example: Any) -> None:
+    """What a workload gives and what a process calls the model with are ranked by one number."""
+    wanted = sum(leaf.size for leaf in flatten(example)[0])
+    args, kwargs = as_call(example)
+    assert elements(example) == elements((args, kwargs)) == elements(map_leaves(torch.as_tensor, example)) == wanted

@@ -98,3 +98,11 @@ def test_a_recipe_reads_as_a_sum_of_its_parts() -> None:
 
 def test_an_empty_recipe_is_empty() -> None:
     assert len(Recipe()) == 0 and list(Recipe()) == [] and Recipe().to_json() == {}
+
+
+def test_the_key_is_computed_once_and_is_no_part_of_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, unasked = Recipe(MANY), Recipe(MANY)
+    key, calls = asked.key, []
+    monkeypatch.setattr(Recipe, "to_json", lambda recipe: calls.append(recipe) or {})
+    assert asked.key == key and calls == []
+    assert asked == unasked and hash(asked) == hash(unasked) and repr(asked) == repr(unasked)

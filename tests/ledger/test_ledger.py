@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from strop.errors import LedgerError, RunDirectoryError
+from strop.ledger.files import write_json
 from strop.ledger.ledger import Ledger, read_pairs, read_steps
 
 
@@ -27,11 +28,12 @@ def test_a_finished_step_is_never_computed_again(tmp_path: Path) -> None:
 
 
 def test_two_runs_cannot_share_a_directory(tmp_path: Path) -> None:
-    with Ledger.create(tmp_path / "run", {}):
+    with Ledger.create(tmp_path / "run", {}) as ledger:
         with pytest.raises(RunDirectoryError, match="being written by another run"):
             Ledger.resume(tmp_path / "run")
         with pytest.raises(RunDirectoryError, match="being written by another run"):
             Ledger.create(tmp_path / "run", {})
+        ledger.step("one", lambda: 1)
     with pytest.raises(RunDirectoryError, match="already holds a run; continue it with --resume"):
         Ledger.create(tmp_path / "run", {})
 
@@ -41,6 +43,39 @@ def test_files_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="already holds files"):
         Ledger.create(tmp_path, {})
     assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def begin(folder: Path) -> None:
+    """A run that ends before its first step."""
+    with Ledger.create(folder, {"asked": "first"}) as ledger:
+        write_json(folder / "env.json", {})
+        write_json(folder / "materials" / "materials.json", {"points": ["old"]})
+        assert not ledger.done("one")
+
+
+def test_a_run_that_found_nothing_out_is_begun_anew_in_its_place(tmp_path: Path) -> None:
+    begin(tmp_path / "run")
+    with Ledger.create(tmp_path / "run", {"asked": "second"}) as ledger:
+        assert ledger.plan["asked"] == "second"
+        assert {path.name for path in ledger.folder.iterdir()} == {".lock", "plan.json"}
+        with pytest.raises(RunDirectoryError, match="being written by another run"):
+            Ledger.create(tmp_path / "run", {"asked": "third"})
+
+
+def test_what_the_user_put_beside_it_keeps_it_from_being_removed(tmp_path: Path) -> None:
+    begin(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="already holds a run"):
+        Ledger.create(tmp_path / "run", {})
+    assert (tmp_path / "run" / "materials" / "materials.json").exists()
+
+
+@pytest.mark.parametrize("text", ['{"my": "plan"}', "[1]", "7", "not JSON"])
+def test_somebody_elses_plan_is_no_run(text: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(RunDirectoryError, match="already holds files; choose an empty or new --out"):
+        Ledger.create(tmp_path, {})
+    assert (tmp_path / "plan.json").read_text() == text
 
 
 def test_nothing_to_resume_is_said(tmp_path: Path) -> None:

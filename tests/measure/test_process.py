@@ -85,12 +85,12 @@ def test_stopping_stops_every_member_and_waits_for_it(started: ArmProcess) -> No
     wait_until(lambda: process_state(started.pid) != "T", "the process did not go on")
 
 
-def test_ending_leaves_neither_process_nor_zombie_nor_guard(started: ArmProcess) -> None:
-    guard = started._guard.pid
+def test_ending_leaves_neither_process_nor_zombie_nor_reaper(started: ArmProcess) -> None:
+    reaper = started._reaper.pid
     started.stop()
     assert started.end() == -signal.SIGKILL
     assert started.end() == -signal.SIGKILL
-    assert process_state(started.pid) == "" == process_state(guard)
+    assert process_state(started.pid) == "" == process_state(reaper)
     assert not started.alive
 
 
@@ -122,13 +122,13 @@ def test_a_process_that_cannot_be_started_leaves_nothing(tmp_path: Path, monkeyp
     before = set(Path("/proc/self/fd").iterdir())
     real, started = subprocess.Popen, []
 
-    def refuse_the_guard(command: list[str], **more: object) -> object:
+    def refuse_the_reaper(command: list[str], **more: object) -> object:
         if command[0] == "/bin/sh":
             raise FileNotFoundError("no shell here")
         started.append(real(command, **more))  # type: ignore[call-overload]
         return started[-1]
 
-    monkeypatch.setattr("strop.measure.process.subprocess.Popen", refuse_the_guard)
+    monkeypatch.setattr("strop.measure.process.subprocess.Popen", refuse_the_reaper)
     with pytest.raises(MeasureError, match="could not be started: no shell here"):
         start(tmp_path)
     assert process_state(started[0].pid) == ""

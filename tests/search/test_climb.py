@@ -151,3 +151,31 @@ def test_a_leader_in_doubt_is_backed_by_another_kind_before_it_is_refined(
     backing = order.index("18 amp_optimizer + 47 model_serving_framework") if holds < 1 else len(order)
     refining = next(place for place, name in enumerate(order) if "symmetric" in name)
     assert (backing < refining) == (holds < 1)
+
+
+def test_the_workshop_is_asked_about_a_recipe_once_until_it_has_prepared_more(world: Any) -> None:
+    """What it has prepared meanwhile may be the artefact of another recipe, so the answer is not kept beyond."""
+    planted = world(truth)
+    session, asked = planted.session(), []
+    ready, prepare = session.workshop.ready, session.prepare
+    session.workshop.ready = lambda recipe: asked.append(recipe.key) or ready(recipe)
+
+    def preparing(recipes: Any) -> Any:
+        assert len(asked) == len(set(asked))
+        asked.clear()
+        return prepare(recipes)
+
+    session.prepare = preparing
+    climb(session, {})
+    assert len(asked) == len(set(asked))
+
+
+def test_an_artefact_that_another_recipe_brought_costs_nothing_to_prepare(world: Any) -> None:
+    """Every recipe's artefact is there once the first is: from then on, each is prepared alone, in no time."""
+    planted = world(lambda recipe: -0.1 * len(recipe))
+    session, together = planted.session(), []
+    session.workshop.ready = lambda recipe: bool(planted.prepared)
+    prepare = session.prepare
+    session.prepare = lambda recipes: together.append(len(recipes)) or prepare(recipes)
+    climb(session, {})
+    assert together[0] == 2 and set(together[1:]) == {1}

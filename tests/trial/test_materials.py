@@ -59,7 +59,7 @@ def test_every_process_reads_the_same_bytes(tmp_path: Path) -> None:
         assert_same(read_examples(materials.split_file(name)), split.inputs)
     assert materials.facts.parameters == 10
     assert materials.facts.points == {"one": 3, "许多 many": 2}
-    assert materials.facts.dynamic
+    assert not materials.facts.dynamic, "its batches differ, which is not a length"
     (given,), (answer,) = materials.signature.inputs, materials.signature.outputs
     assert (given.dtype, given.shape, answer.shape) == ("float32", (None, 4), (None, 2))
 
@@ -121,7 +121,7 @@ DOUBLE = [torch.zeros(1, 4, dtype=torch.float64)]
         ({"inputs": {"one": [{"y": torch.zeros(1, 4)}]}}, "the model failed on an example input of 'one': TypeError"),
         ({"inputs": {"one": [(torch.zeros(1, 4), 3)]}}, "the model failed on an example input of 'one': TypeError"),
         ({"inputs": {"one": ["a sentence"]}}, "an example input is a str; give a tensor (one argument), a tuple"),
-        ({"inputs": {"one": [(torch.zeros(1, 4), {1, 2})]}}, "value[0][1] is a set; tensors, numbers, strings, None"),
+        ({"inputs": {"one": [(torch.zeros(1, 4), {1, 2})]}}, "value[1] is a set; tensors, numbers, strings, None"),
         ({"screening": strop.Split(inputs=[*rows(2, 4), *DOUBLE])}, "input 2 of the screening split does not fit"),
         ({"screening": strop.Split(inputs=[*rows(2, 4), *DOUBLE])}, "is float64[1, 4] in example 2 but float32[1, 4] before"),
         ({"confirming": strop.Split(inputs=[torch.zeros(4)])}, "input 0 of the confirming split does not fit"),

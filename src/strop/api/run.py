@@ -123,8 +123,9 @@ def open_ledger(out: Path, plan: dict[str, Any], *, resume: bool) -> Ledger:
 
 
 def _materials(workload: InferenceWorkload, model: nn.Module, ledger: Ledger) -> Materials:
+    """Write the workload's data, unless an earlier sitting did and noted which workload it was: that one is compared."""
     folder = ledger.folder / "materials"
-    if (folder / "materials.json").exists():
+    if ledger.done("workload") and (folder / "materials.json").exists():
         return Materials(folder)
     return materialise(workload, model, folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ def digest(tree: object) -> str:
         state.update(f"{array.dtype}{array.shape}".encode())
         state.update(array.tobytes())
     return state.hexdigest()
+
+
+def elements(tree: object) -> int:
+    """Return the number of array elements in an example, whichever way it is written as a call."""
+    return sum(math.prod(leaf.shape) for leaf in flatten(tree)[0])
 
 
 def _count(spec: dict[str, Any]) -> int:

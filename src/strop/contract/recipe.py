@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from strop.contract.instruction import Instruction
@@ -46,7 +47,7 @@ class Recipe:
         """Return name → settings that differ from their defaults."""
         return {i.name: encode(i) for i in self}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A short, stable digest of names and settings; names the trial."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]

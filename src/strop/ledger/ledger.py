@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from strop.errors import LedgerError, RunDirectoryError
-from strop.ledger.files import read_json, sha256, write_atomic, write_json
+from strop.ledger.files import SEALED, read_json, sha256, write_atomic, write_json
 from strop.measure.result import Pair
 
 FORMAT = 1
+
+WRITTEN = SEALED | {"events.jsonl", "logs", "materials", "answers", "artefacts", "report.html", "digests.json"}
+"""Names that a run uses in its directory."""
 
 
 class Ledger:
@@ -49,19 +53,15 @@ class Ledger:
         """Start a new run.
 
         Args:
-            folder: must not exist yet, or be empty.
+            folder: must not exist yet, or be empty; a run that ended before its first step is begun anew in its place.
             plan: what was asked; JSON-able.
 
         Raises:
             RunDirectoryError: the folder holds something, or another run is writing there.
         """
         lock = _acquire(folder)
-        rest = [p.name for p in folder.iterdir() if p.name != ".lock"]
-        if rest:
-            os.close(lock)
-            hint = "continue it with --resume, or choose another --out" if "plan.json" in rest else "choose an empty or new --out"
-            raise RunDirectoryError(f"{folder} already holds {'a run' if 'plan.json' in rest else 'files'}; {hint}.")
         with _released_on_error(lock):
+            _make_room(folder)
             write_json(folder / "plan.json", {"format": FORMAT, **plan})
             return cls(folder, lock, 0.0)
 
@@ -164,6 +164,28 @@ def _acquire(folder: Path) -> int:
         os.close(lock)
         raise RunDirectoryError(f"{folder} is being written by another run; wait for it or choose another --out.") from None
     return lock
+
+
+def _make_room(folder: Path) -> None:
+    """Remove a run that found nothing out, most often because its workload could not be used; refuse anything else."""
+    found = [path for path in folder.iterdir() if path.name != ".lock"]
+    run = _is_plan(folder / "plan.json")
+    if run and not any((folder / "steps").glob("*.json")) and {path.name for path in found} <= WRITTEN:
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    elif found:
+        hint = "continue it with --resume, or choose another --out" if run else "choose an empty or new --out"
+        raise RunDirectoryError(f"{folder} already holds {'a run' if run else 'files'}; {hint}.")
+
+
+def _is_plan(path: Path) -> bool:
+    """A file of somebody else may have this name too."""
+    if not path.exists():
+        return False
+    try:
+        return "format" in read_json(path)
+    except (LedgerError, TypeError):
+        return False
 
 
 @contextlib.contextmanager

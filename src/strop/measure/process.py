@@ -15,17 +15,46 @@ from strop.errors import MeasureError
 from strop.measure.clock import uniform
 from strop.measure.counters import group_members, process_state
 
-_GUARD = 'read -r word || kill -KILL "-$1"'
+_REAP = 'read -r word || kill -KILL "-$1"'
 _LOG_LINES, _LOG_CHARACTERS = 20, 4000
 _PADDING_BYTES = 4096
+
+
+class Reaper:
+    """A small shell that waits for its pipe to this process to break, and then kills a whole group with all descendants.
+
+    Args:
+        group: the process group to end when this process is gone, however it went.
+    """
+
+    def __init__(self, group: int) -> None:
+        pipe_end, self._pipe = os.pipe()
+        try:
+            self._shell = subprocess.Popen(
+                ["/bin/sh", "-c", _REAP, "strop-reaper", str(group)], stdin=pipe_end, start_new_session=True,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        except BaseException:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(pipe_end)
+        self.pid = self._shell.pid
+
+    def retire(self) -> None:
+        """Send the shell home: the group has ended, and its number may soon be a stranger's. May be called again."""
+        if self._pipe >= 0:
+            os.write(self._pipe, b"done\n")
+            os.close(self._pipe)
+            self._pipe = -1
+            self._shell.wait()
 
 
 class ArmProcess:
     """A worker in a session of its own, so that neither Ctrl-C nor a stop signal of a terminal reaches it.
 
     Two things end it when the parent is gone, however the parent went: the kernel's parent-death signal (set only when the
-    main thread starts the arm, because it follows the thread), and a guard, a small shell that waits for its pipe to the
-    parent to break and then kills the whole group with all descendants.
+    main thread starts the arm, because it follows the thread), and a :class:`Reaper`.
 
     Args:
         environment: variables added to this process's own.
@@ -39,7 +68,6 @@ class ArmProcess:
         self.log, self.stopped = log, False
         request_read, self.write_fd = os.pipe()
         self.read_fd, reply_write = os.pipe()
-        guard_read, self._guard_pipe = os.pipe()
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         numbers = [request_read, reply_write, memory_limit or 0, parent]
         command = [sys.executable, "-m", "strop.measure.worker", *map(str, numbers)]
@@ -51,21 +79,18 @@ class ArmProcess:
                     command, env=_environment(environment, seed), start_new_session=True, close_fds=True,
                     pass_fds=(request_read, reply_write), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
                 )  # fmt: skip
-            self._guard = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "strop-guard", str(process.pid)], stdin=guard_read, start_new_session=True,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            self._reaper = Reaper(process.pid)
         except BaseException as error:
             if process is not None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            for fd in (self.read_fd, self.write_fd, self._guard_pipe):
+            for fd in (self.read_fd, self.write_fd):
                 os.close(fd)
             if isinstance(error, OSError):
                 raise MeasureError(f"the process of an arm could not be started: {error}") from error
             raise
         finally:
-            for fd in (request_read, reply_write, guard_read):
+            for fd in (request_read, reply_write):
                 os.close(fd)
         self._process, self.pid = process, process.pid
 
@@ -97,7 +122,7 @@ class ArmProcess:
             self.stopped = False
 
     def end(self, patience: float = 0.0) -> int:
-        """Wait ``patience`` seconds for the worker to leave by itself, then kill its group, reap it and retire the guard.
+        """Wait ``patience`` seconds for the worker to leave by itself, then kill its group, reap it and retire the reaper.
 
         Returns:
             The exit code; negative: the signal that ended it. May be called again.
@@ -109,11 +134,7 @@ class ArmProcess:
             # The unreaped worker keeps its number taken, so the signal cannot hit a stranger.
             os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
-        if self._guard_pipe >= 0:
-            os.write(self._guard_pipe, b"done\n")
-            os.close(self._guard_pipe)
-            self._guard_pipe = -1
-            self._guard.wait()
+        self._reaper.retire()
         return self._process.returncode
 
     def last_words(self) -> str:

@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import resource
-import signal
 import sys
 import time
 import traceback
@@ -20,11 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from strop.measure.orphan import die_with
 from strop.measure.target import Target
 from strop.measure.timing import WarmRule, synchronizer, time_calls, time_variants, warm
 from strop.measure.wire import receive_frame, send_frame
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -118,11 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what was printed must survive a crash
     if parent:
-        import ctypes  # late, because it costs start-up time
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            return 1
+        die_with(parent)
     if memory_limit:
         resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
     return serve(Worker(up), read_fd, write_fd)

@@ -102,7 +102,9 @@ class _Climber:
         facts, host, start = session.materials.facts, session.host, session.workload.traits
         self._pool: list[Instruction] = variants(facts, host, start, session.request.only)
         self._waiting = {p.recipe.key: p for p in groups(self._pool, start, gains)}
+        self._steps: list[Proposal] = []
         self._prepared: dict[str, Prepared] = {}
+        self._asked: dict[str, bool] = {}
         self._tried: set[str] = set()
         self._spent: list[Seconds] = []
         names = [str(p.recipe) for p in self._waiting.values()]
@@ -121,6 +123,7 @@ class _Climber:
             together = [chosen.recipe] if self._ready(chosen) else [chosen.recipe, *others][:SIDE_BY_SIDE]
             for prepared in self._session.prepare(together):
                 self._prepared[prepared.recipe.key] = prepared
+            self._asked.clear()  # recipes may share an artefact
         return chosen
 
     def attempt(self, proposal: Proposal) -> None:
@@ -157,10 +160,7 @@ class _Climber:
         return standing
 
     def _proposals(self) -> Sequence[Proposal]:
-        session = self._session
-        facts, start = session.materials.facts, session.workload.traits
-        steps = [p for s in self._standing.stacks for p in additions(s.recipe, s.gain, self._pool, facts, session.host, start)]
-        fresh = [p for p in steps if p.recipe.key not in self._tried]
+        fresh = [p for p in self._steps if p.recipe.key not in self._tried]
         return [*map(self._informed, self._waiting.values()), *fresh]
 
     def _informed(self, group: Proposal) -> Proposal:
@@ -177,6 +177,8 @@ class _Climber:
             gain, screened = stack.gain + gain, stack.screened
         found = Stack(prepared, trial, gain, screened, seat)
         self._standing.stacks.append(found)
+        facts, start = session.materials.facts, session.workload.traits
+        self._steps += additions(found.recipe, gain, self._pool, facts, session.host, start)
         if self._standing.leader is found:
             if found.seat is not None:
                 session.expect_claim(found.seat, screened)
@@ -227,7 +229,11 @@ class _Climber:
         return trying + preparing
 
     def _ready(self, proposal: Proposal) -> bool:
-        return proposal.recipe.key in self._prepared or self._session.workshop.ready(proposal.recipe)
+        """Whether trying it needs no preparing; the workshop is asked once per recipe, and anew after it has prepared some."""
+        key = proposal.recipe.key
+        if key not in self._asked:
+            self._asked[key] = key in self._prepared or self._session.workshop.ready(proposal.recipe)
+        return self._asked[key]
 
     def _recorded(self, proposal: Proposal) -> bool:
         against = proposal.against or Recipe().key

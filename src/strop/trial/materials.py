@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from strop.contract.draft import Draft, Facts
-from strop.contract.examples import digest, read_examples, write_examples
-from strop.contract.pytree import flatten, map_leaves
+from strop.contract.examples import digest, elements, read_examples, write_examples
+from strop.contract.pytree import map_leaves
 from strop.contract.signature import Signature, TensorSpec, as_call, infer_inputs, infer_signature
 from strop.contract.workload import InferenceWorkload
 from strop.errors import WorkloadError
@@ -79,7 +78,7 @@ def draft_for(
     examples: Sequence[Any] = (),
 ) -> Draft:
     """Return a draft; examples, if any, become torch tensors and come largest first."""
-    ordered = sorted(examples, key=_elements, reverse=True)
+    ordered = sorted(examples, key=elements, reverse=True)
     return Draft(
         model=model,
         workload=workload,
@@ -180,7 +179,7 @@ def _probes(workload: InferenceWorkload) -> list[tuple[str, Any]]:
     """A few examples per point: the smallest and the largest, so that varying dimensions are seen."""
     probes = []
     for point, inputs in workload.inputs.items():
-        ordered = sorted(inputs, key=_elements)
+        ordered = sorted(inputs, key=elements)
         probes += [(point, example) for example in dict.fromkeys((0, len(ordered) - 1)) for example in [ordered[example]]]
     return probes
 
@@ -213,7 +212,3 @@ def _refuse_overlap(workload: InferenceWorkload) -> None:
 def _tree(example: Any) -> Any:
     args, kwargs = as_call(example)
     return [list(args), kwargs]
-
-
-def _elements(example: Any) -> int:
-    return sum(int(np.prod(leaf.shape)) for leaf in flatten(_tree(example))[0])

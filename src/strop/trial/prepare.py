@@ -1,4 +1,4 @@
-"""The preparing process: ``python -m strop.trial.prepare TASK.json``. It writes an artefact and an outcome, then ends."""
+"""The preparing process: ``python -m strop.trial.prepare TASK.json [PARENT]``. It leaves an artefact and an outcome, and ends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from strop import catalogue
 from strop.ledger.files import read_json, write_json
 from strop.measure.host import read_host
+from strop.measure.orphan import die_with
 from strop.pipeline import Outcome, Preparation, graph_key, prepare
 from strop.trial.materials import Materials, build_model
 from strop.trial.task import Task
@@ -39,9 +40,16 @@ def run_task(task: Task) -> Preparation:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the task named on the command line; exit code 0 whenever an outcome was written."""
+    """Run the task named on the command line; exit code 0 whenever an outcome was written.
+
+    Args:
+        arguments: the task's file and, where it ends with one, the number of the process that asked for it.
+    """
+    file, *parent = arguments
+    if parent:
+        die_with(int(parent[0]))
     warnings.simplefilter("ignore")  # back ends warn by the page; the log of a trial is for its failures
-    task = Task.from_json(read_json(Path(arguments[0])))
+    task = Task.from_json(read_json(Path(file)))
     write_json(task.folder / "prepared.json", run_task(task).to_json())
     return 0
 

@@ -14,7 +14,7 @@ import numpy as np
 from strop import engines
 from strop.contract.draft import EngineOptions
 from strop.contract.engine import Engine, Program, Source
-from strop.contract.examples import digest, read_examples, write_examples
+from strop.contract.examples import digest, elements, read_examples, write_examples
 from strop.contract.pytree import flatten, map_leaves, to_numpy
 from strop.contract.signature import Call, Signature, as_call
 
@@ -97,7 +97,7 @@ class ProgramTarget:
             return None
         from strop.measure.memory import tensor_peak
 
-        largest = {point: max(range(len(calls)), key=lambda n: _elements(calls[n])) for point, calls in self._inputs.items()}
+        largest = {point: max(range(len(calls)), key=lambda n: elements(calls[n])) for point, calls in self._inputs.items()}
         return max(tensor_peak(partial(self.run, point, index)) for point, index in largest.items())
 
     def close(self) -> None:
@@ -144,10 +144,6 @@ def source(engine: Engine, told: Mapping[str, Any]) -> Source | None:
         return rebuild(draft, catalogue.recipe_from_json(task.recipe))
 
     return build
-
-
-def _elements(call: Call) -> int:
-    return sum(int(np.prod(leaf.shape)) for leaf in flatten([list(call[0]), call[1]])[0])
 
 
 def _varied(variant: int) -> Callable[[Any], Any]:

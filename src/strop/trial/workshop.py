@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +22,7 @@ from strop.ledger.files import read_json, write_json
 from strop.measure.arm import ArmSpec
 from strop.measure.host import Host
 from strop.pipeline import Outcome, Preparation, artefact_key, opening, prepare
+from strop.trial.child import Child
 from strop.trial.materials import Materials
 from strop.trial.reference import Reference
 from strop.trial.task import Task
@@ -91,11 +88,12 @@ class Workshop:
     ) -> None:
         self._reference, self._materials, self._host = reference, materials, host
         self._cache, self._origin, self._logs, self._seed = cache, origin, logs, seed
+        self._entries: dict[str, Path] = {}
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def ready(self, recipe: Recipe) -> bool:
         """Whether an artefact of this recipe, or the reason why there is none, is in the cache."""
-        entry = self._cache / artefact_key(recipe, self._origin)
+        entry = self._entry(recipe)
         return _complete(entry) or _complete(_refusal(entry, recipe))
 
     def prepare(self, recipes: Sequence[Recipe], timeout: Seconds) -> list[Prepared]:
@@ -106,15 +104,18 @@ class Workshop:
             timeout: seconds for all of them; what is not ready then is stopped and counts as failed.
         """
         start = time.monotonic()
-        entries = [self._cache / artefact_key(recipe, self._origin) for recipe in recipes]
+        entries = [self._entry(recipe) for recipe in recipes]
         first = dict(reversed(list(zip(entries, recipes, strict=True))))
         todo = {entry: recipe for entry, recipe in first.items() if not self.ready(recipe)}
-        children = {entry: self._start(recipe, entry) for entry, recipe in todo.items()}
+        children: dict[Path, Child] = {}
         spent: dict[Path, Seconds] = {}
         failed: dict[str, Preparation] = {}
         try:
+            for entry, recipe in todo.items():
+                children[entry] = self._start(recipe, entry)
             for entry, child in children.items():
-                problem = _wait(child, start + timeout - time.monotonic(), timeout)
+                in_time = child.wait(start + timeout - time.monotonic())
+                problem = "" if in_time else f"preparing took more than {timeout:.0f} s and was stopped"
                 spent[entry] = time.monotonic() - start
                 told = self._told(entry, child, problem)
                 if told.outcome is Outcome.FAILED:  # kept for nobody: what ran out of memory today may succeed tomorrow
@@ -124,7 +125,7 @@ class Workshop:
                     publish(_unfinished(entry), entry if told.outcome is Outcome.PREPARED else _refusal(entry, todo[entry]))
         finally:
             for child in children.values():
-                _kill(child)
+                child.kill()
         left = [recipe for recipe in recipes if recipe.key not in failed and not self.ready(recipe)]
         rest = {p.recipe.key: p for p in self.prepare(left, start + timeout - time.monotonic())} if left else {}
         return [
@@ -139,7 +140,7 @@ class Workshop:
             PrepareError: it cannot be prepared, so nothing can be compared with it.
         """
         recipe, start = Recipe(), time.monotonic()
-        entry = self._cache / artefact_key(recipe, self._origin)
+        entry = self._entry(recipe)
         if not _complete(entry):
             folder = _begin(entry)
             draft = self._materials.draft(workload, model, self._seed)
@@ -172,20 +173,16 @@ class Workshop:
             environment={**launch, **(environment or {})},
         )
 
-    def _start(self, recipe: Recipe, entry: Path) -> subprocess.Popen[bytes]:
+    def _entry(self, recipe: Recipe) -> Path:
+        """Return the recipe's place in the cache; the hash behind its name reads source code, so it is computed once."""
+        if recipe.key not in self._entries:
+            self._entries[recipe.key] = self._cache / artefact_key(recipe, self._origin)
+        return self._entries[recipe.key]
+
+    def _start(self, recipe: Recipe, entry: Path) -> Child:
         folder = _begin(entry)
         write_json(folder / "task.json", self._task(recipe, folder).to_json())
-        limit = self._host.memory_bytes
-        with self._log(entry).open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "strop.trial.prepare", str(folder / "task.json")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"},
-                preexec_fn=lambda: _limit_memory(limit),
-            )
+        return Child(folder / "task.json", self._log(entry), self._host.memory_bytes)
 
     def _task(self, recipe: Recipe, folder: Path) -> Task:
         where = self._materials.folder
@@ -217,11 +214,11 @@ class Workshop:
         )
         return opening(draft, recipe) if any(Moment.ENGINE in i.moments() for i in recipe) else EngineOptions()
 
-    def _told(self, entry: Path, child: subprocess.Popen[bytes], problem: str | None) -> Preparation:
+    def _told(self, entry: Path, child: Child, problem: str) -> Preparation:
         written = _unfinished(entry) / "prepared.json"
-        if problem is None and written.exists():
+        if not problem and written.exists():
             return Preparation.from_json(read_json(written))
-        reason = problem or f"the process ended with {_how(child.returncode)}{self._last_words(entry)}"
+        reason = problem or f"the process ended with {child.end}{self._last_words(entry)}"
         return Preparation(outcome=Outcome.FAILED, reason=reason)
 
     def _log(self, entry: Path) -> Path:
@@ -251,31 +248,3 @@ def _refusal(entry: Path, recipe: Recipe) -> Path:
 
 def _complete(entry: Path) -> bool:
     return (entry / "prepared.json").exists()
-
-
-def _limit_memory(limit: Bytes) -> None:
-    """Runs in the child before exec: exhausting memory must end the trial, not the machine."""
-    if limit:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _wait(child: subprocess.Popen[bytes], left: Seconds, timeout: Seconds) -> str | None:
-    """Wait for a child and end what it started; return the problem, if it took too long."""
-    limit = time.monotonic() + left
-    while running := os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if time.monotonic() >= limit:
-            break
-        time.sleep(0.01)
-    _kill(child)
-    return f"preparing took more than {timeout:.0f} s and was stopped" if running else None
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the whole group, whether or not its leader lives; unreaped, it keeps its number from going to a stranger."""
-    if child.returncode is None:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-def _how(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
