@@ -151,6 +151,14 @@ class Scheduler:
         self.queue.remove(number)
         return self._end(request, Outcome.CANCELLED)
 
+    def lose(self, number: int) -> bool:
+        """End a request as failed for a reason outside of its batch; tell whether it was open."""
+        request = self._open.get(number)
+        if request is None:
+            return False
+        self.queue.remove(number)
+        return self._end(request, Outcome.FAILED)
+
     def abandon(self, now: Seconds, batch: Batch) -> list[Request]:
         """Note that a batch will never be answered, because what ran it is lost; return the requests that failed by it."""
         self._leave(now, batch)
