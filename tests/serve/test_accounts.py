@@ -16,6 +16,14 @@ def test_every_request_is_open_or_ended_once() -> None:
     assert accounts.ended == dict.fromkeys(Outcome, 1)
 
 
+def test_a_wrong_word_can_be_corrected() -> None:
+    accounts = Accounts()
+    accounts.begin()
+    accounts.end(Outcome.OK)
+    accounts.correct(Outcome.OK, Outcome.FAILED)
+    assert (accounts.ended[Outcome.OK], accounts.ended[Outcome.FAILED], accounts.unaccounted) == (0, 1, 0)
+
+
 def test_a_request_counted_outside_of_the_books_is_noticed() -> None:
     accounts = Accounts()
     accounts.begin()

@@ -9,6 +9,8 @@ def test_the_limit_is_halved_and_regained_a_row_at_a_time() -> None:
     limit = RowLimit(16)
     limit.exhausted(10)
     assert limit.rows == 5
+    limit.exhausted(10)
+    assert limit.rows == 5, "the other half of the same batch says nothing new"
     for _ in range(CALM):
         limit.held(4)
     assert limit.rows == 5, "smaller batches say nothing about the limit"

@@ -52,7 +52,7 @@ def test_overload_costs_the_excess_and_no_more(load: float) -> None:
 
 
 def test_without_early_drop_late_heads_force_small_batches_on_all() -> None:
-    assert served(1.3, replace(POLICY, early_drop=False)).goodput < 0.5 * served(1.3).goodput
+    assert served(1.3, replace(POLICY, early_drop=False)).goodput < 0.7 * served(1.3).goodput
 
 
 def test_without_admission_the_refused_learn_it_at_their_deadline() -> None:

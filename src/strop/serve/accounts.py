@@ -31,6 +31,11 @@ class Accounts:
         self.open -= 1
         self.ended[outcome] += 1
 
+    def correct(self, said: Outcome, was: Outcome) -> None:
+        """Count a request that ended otherwise than it was said to."""
+        self.ended[said] -= 1
+        self.ended[was] += 1
+
     @property
     def unaccounted(self) -> int:
         """Requests that came and are neither open nor ended; anything but 0 is a mistake in strop."""

@@ -102,7 +102,11 @@ class App:
             return self.refused(problem)
         try:
             answers = await self.desk.answer(call, len(body), gone)
-            written, headers = self.codec.write(call, answers, self.name, VERSION)
+            try:
+                written, headers = self.codec.write(call, answers, self.name, VERSION)
+            except Problem:
+                self.desk.take_back("unsayable")
+                raise
             return Response(200, written, headers)
         except Problem as problem:
             return failed(problem, call.identifier)

@@ -22,7 +22,7 @@ from strop.serve.problem import Problem
 from strop.serve.request import Bucket, Outcome, Request
 from strop.serve.scheduler import Batch, Scheduler
 from strop.serve.stack import Stacker
-from strop.serve.workers import Workers
+from strop.serve.workers import Workers, attempt
 from strop.units import Seconds
 
 Gone = Callable[[], Awaitable[Any]]
@@ -30,6 +30,8 @@ Gone = Callable[[], Awaitable[Any]]
 
 LOOK: Seconds = 0.05
 """How often open requests are looked through for clients that left and batches that hang."""
+HERE: Seconds = 0.5e-3
+"""A batch expected to take no longer runs on the event loop: handing it to a thread and back takes about as long."""
 HANG: Seconds = 30.0
 HANG_RATIO = 10.0
 """A batch hangs when it takes more than both."""
@@ -110,9 +112,12 @@ class Desk:
             raise Problem(429, f"refused: {refusal.reason}; try again later.", retry=refusal.retry)
         held = self._held[request.number] = _Held(request, call.arrays, self._loop.create_future(), gone)
         self._quiet.clear()
-        self._soon()
+        if self._quick(request):
+            self._pump()
+        else:
+            self._soon()
         try:
-            answers = await held.answer
+            answers = held.answer.result() if held.answer.done() else await held.answer
         except asyncio.CancelledError:
             self.cancel(request.number)
             raise
@@ -129,6 +134,11 @@ class Desk:
         """Count a request that ended before the scheduler saw it."""
         self.scheduler.accounts.begin()
         self.scheduler.accounts.end(outcome)
+        self.failures[reason] += 1
+
+    def take_back(self, reason: str) -> None:
+        """Count a request as failed that was answered, but whose answer could not be sent."""
+        self.scheduler.accounts.correct(Outcome.OK, Outcome.FAILED)
         self.failures[reason] += 1
 
     def cancel(self, number: int) -> None:
@@ -171,6 +181,14 @@ class Desk:
             self.reject("invalid")
             raise
 
+    def _quick(self, request: Request) -> bool:
+        """Tell whether a request would run at once and alone, in less time than it takes to look for company."""
+        scheduler = self.scheduler
+        return len(scheduler.queue) == 1 and not scheduler.running and self._expected(request) <= HERE
+
+    def _expected(self, request: Request) -> Seconds:
+        return self.scheduler.latency.typical(request.bucket.width, request.rows)
+
     def _soon(self) -> None:
         """Ask the scheduler once this turn of the loop is over: what arrives together can run together."""
         if not self._due:
@@ -184,12 +202,14 @@ class Desk:
             for request in decision.expired:
                 self.failures["expired"] += 1
                 self._settle(request.number, Problem(504, "the answer would have come too late; the request was not executed."))
-            if decision.batch is None:
+            if decision.batch is not None:
+                self._run(now, decision.batch)
+            if decision.batch is None or not self.scheduler.pending:
                 break
-            self._run(now, decision.batch)
         self._watch_expiry()
 
     def _run(self, now: Seconds, batch: Batch) -> None:
+        """Run a batch in a worker's thread; or, when it takes less than handing it over and back, here."""
         calls = [self._held[request.number].arrays for request in batch.requests]
         rows = [request.rows for request in batch.requests]
         for request in batch.requests:
@@ -202,9 +222,16 @@ class Desk:
 
         def report(answers: Any, error: BaseException | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile; nobody waits any more
-                loop.call_soon_threadsafe(self._done, batch, answers, error)
+                loop.call_soon_threadsafe(self._returned, batch, answers, error)
 
-        self._workers.submit(job, report)
+        if batch.expected - now <= HERE:
+            self._done(batch, *attempt(job))
+        else:
+            self._workers.submit(job, report)
+
+    def _returned(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
+        self._done(batch, answers, error)
+        self._pump()
 
     def _done(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
         if batch in self.hanging:
@@ -221,7 +248,6 @@ class Desk:
                 self._settle(request.number, by_number[request.number])
         else:
             self._broken(batch, error)
-        self._pump()
 
     def _broken(self, batch: Batch, error: BaseException | None) -> None:
         memory = out_of_memory(error)

@@ -18,8 +18,8 @@ from strop.units import Ratio, Seconds
 
 WINDOW = 100
 """Batches remembered per knot: a second or two of work, so that a machine that slowed down is noticed."""
-REFRESH = 8
-"""Batches between two looks at what was learned."""
+REFRESH: Seconds = 20e-3
+"""Time spent in batches between two looks at what they taught: rare for quick models, after each batch for slow ones."""
 LIKELY: Ratio = 0.95
 KNEE: Ratio = 0.95
 """Share of the best rate that a batch must reach to be called worth while."""
@@ -53,7 +53,7 @@ class _Curve:
     typical: list[Seconds] = field(default_factory=list)
     likely: list[Seconds] = field(default_factory=list)
     sizes: dict[Seconds, tuple[int, int]] = field(default_factory=dict)
-    fresh: int = 0
+    unread: Seconds = 0.0
 
 
 class LatencyModel:
@@ -107,8 +107,8 @@ class LatencyModel:
         low, high = self._knots[max(place - 1, 0)], self._knots[place]
         near = place if place == 0 or rows - low > (high - low) / 2 else place - 1
         curve.seen[near].append(seconds * curve.anchors[near] / self._between(curve.anchors, rows))
-        curve.fresh += 1
-        if curve.fresh >= REFRESH or ratio > 2 or len(curve.seen[near]) == 1:
+        curve.unread += seconds
+        if curve.unread >= REFRESH:
             self._learn(curve)
         return ratio
 
@@ -152,7 +152,7 @@ class LatencyModel:
             likely.append(max(ordered[min(len(ordered) - 1, int(LIKELY * len(ordered)))] * scale, middle))
         curve.typical, curve.likely = self._table(typical), self._table(likely)
         curve.sizes.clear()
-        curve.fresh = 0
+        curve.unread = 0.0
 
     def _table(self, at_knots: list[Seconds]) -> list[Seconds]:
         """Return the times for 0, 1, … rows, made never to fall."""

@@ -13,7 +13,7 @@ from strop.serve.request import Outcome
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-REASONS = ("invalid", "rejected", "expired", "cancelled", "engine", "memory", "worker_lost", "shutdown")
+REASONS = ("invalid", "rejected", "expired", "cancelled", "engine", "memory", "unsayable", "worker_lost", "shutdown")
 
 
 class Metrics:

@@ -19,7 +19,7 @@ class RowLimit:
 
     def exhausted(self, rows: int) -> None:
         """Note that a batch of ``rows`` ran out of memory."""
-        self.rows = max(1, min(self.rows, rows) // 2)
+        self.rows = max(1, min(self.rows, rows // 2))
         self._calm = 0
 
     def held(self, rows: int) -> None:

@@ -49,19 +49,16 @@ class Batch:
     Attributes:
         requests: in order of their rows.
         width: elements of a row after padding.
+        rows: of all requests.
         started: when it was taken.
         expected: when it will likely have ended.
     """
 
     requests: tuple[Request, ...]
     width: int
+    rows: int
     started: Seconds
     expected: Seconds
-
-    @property
-    def rows(self) -> int:
-        """Rows of all requests."""
-        return sum(request.rows for request in self.requests)
 
 
 @dataclass(slots=True)
@@ -93,6 +90,11 @@ class Scheduler:
     def idle(self) -> int:
         """Executors without work."""
         return self.policy.executors - len(self.running)
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits for an executor."""
+        return bool(len(self.queue) or self._halves)
 
     def is_open(self, number: int) -> bool:
         """Tell whether a request that came has not ended."""
@@ -188,6 +190,8 @@ class Scheduler:
 
         Promising it a small batch would fill the queue with requests that only small batches can still save.
         """
+        if not self.running and not len(self.queue):
+            return self._promise(request.bucket.width, request.rows)
         bucket, best = request.bucket, self._best_rows(request.bucket)
         knee = min(best, self.latency.knee_rows(bucket.width, self.policy.objective / 2))
         ahead = sum(rows for level, rows in self.queue.rows.get(bucket, {}).items() if level <= request.level)
@@ -260,7 +264,7 @@ class Scheduler:
 
     def _batch(self, now: Seconds, requests: list[Request]) -> Batch:
         width, rows = max(r.bucket.width for r in requests), sum(r.rows for r in requests)
-        return Batch(tuple(requests), width, now, now + self.latency.typical(width, rows))
+        return Batch(tuple(requests), width, rows, now, now + self.latency.typical(width, rows))
 
     def _row_seconds(self, bucket: Bucket) -> Seconds:
         rows = self._best_rows(bucket)

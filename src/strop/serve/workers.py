@@ -48,9 +48,13 @@ class Workers:
     def _work(self) -> None:
         while (task := self._jobs.get()) is not None:
             job, report = task
-            try:
-                result, error = job(), None
-            except BaseException as caught:  # noqa: BLE001 - engines raise anything; whoever waits for the job is told
-                result, error = None, caught
-            report(result, error)
-            del task, job, report, result, error  # nothing of a request outlives it in an idle thread
+            report(*attempt(job))
+            del task, job, report  # nothing of a request outlives it in an idle thread
+
+
+def attempt(job: Job) -> tuple[Any, BaseException | None]:
+    """Run a job; return its result, or what it raised instead."""
+    try:
+        return job(), None
+    except BaseException as error:  # noqa: BLE001 - engines raise anything; whoever waits for the job is told
+        return None, error
