@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import strop
 from strop.serve.app import App, Response
 from strop.serve.limits import Limits
 from strop.serve.problem import Problem
@@ -72,7 +73,11 @@ def test_a_draining_server_lives_but_is_not_ready(within: Within) -> None:
 
 
 def test_server_and_model_describe_themselves(within: Within) -> None:
-    assert asked(within, "GET", "/v2")[1]["name"] == "strop"
+    assert asked(within, "GET", "/v2")[1] == {
+        "name": "strop",
+        "version": strop.__version__,
+        "extensions": ["binary_tensor_data", "model_configuration", "schedule_policy"],
+    }
     assert asked(within, "GET", "/v2/models/double")[1]["platform"] == "test"
     assert asked(within, "GET", "/v2/models/double/config")[1]["max_batch_size"] == 8
 
@@ -156,10 +161,11 @@ def test_errors_of_the_model_give_nothing_away(within: Within) -> None:
 def test_more_requests_than_allowed_are_refused_before_they_are_read(within: Within) -> None:
     async def act(app: App, program: Doubler) -> None:
         app.open = 2
-        problem = app.refuses("POST", INFER, {})
+        problem = app.refuses("POST", {})
         assert isinstance(problem, Problem)
         assert problem.status == 429
-        assert app.refuses("GET", "/v2", {}) is None
+        assert (await app.handle("POST", INFER, {}, body())).status == 429
+        assert (await app.handle("GET", "/v2", {}, b"")).status == 200
 
     within(act, limits=Limits(connections=2))
 

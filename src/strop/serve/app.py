@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata as distributions
 from typing import Any
 
 import orjson
@@ -52,17 +53,15 @@ class App:
         policy = desk.scheduler.policy
         config = model_config(signature, name, platform, policy.max_rows if desk.stacker.batchable else 0)
         model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"
-        self._infer = frozenset({f"{model}/infer", f"{versioned}/infer"})
+        self.infer_paths = frozenset({f"{model}/infer", f"{versioned}/infer"})
         pages = {"": self.metadata, "/config": config}
         self._pages = {f"{base}{path}": orjson.dumps(page) for base in (model, versioned) for path, page in pages.items()}
         self._pages["/v2"] = orjson.dumps(server_metadata())
         self._checks = {"/v2/health/live": ("live", _always), "/v2/health/ready": ("ready", self._ready)}
         self._checks |= {f"{base}/ready": ("ready", self._ready) for base in (model, versioned)}
 
-    def refuses(self, method: str, path: str, headers: Mapping[str, str]) -> Problem | None:
-        """Say why a request can be refused before its body is read, or return ``None``."""
-        if path not in self._infer:
-            return None
+    def refuses(self, method: str, headers: Mapping[str, str]) -> Problem | None:
+        """Say why an inference request can be refused before its body is read, or return ``None``."""
         if method != "POST":
             return Problem(405, "use POST.", headers=(("allow", "POST"),))
         if headers.get("content-encoding", "identity") != "identity":
@@ -83,19 +82,20 @@ class App:
             body: all of it.
             gone: returns when the client has left.
         """
-        if path in self._infer:
-            problem = self.refuses(method, path, headers)
-            if problem is not None:
-                return self.refused(problem)
-            return await self._answer(headers.get(HEADER_LENGTH), body, gone)
-        return self._look(method, path)
+        if path not in self.infer_paths:
+            return self.look(method, path)
+        problem = self.refuses(method, headers)
+        if problem is not None:
+            return self.refused(problem)
+        return await self.infer(headers.get(HEADER_LENGTH), body, gone)
 
     def refused(self, problem: Problem) -> Response:
         """Return the answer to an inference request that was refused unread, and account for it."""
         self.desk.reject("invalid")
         return failed(problem)
 
-    async def _answer(self, header_length: str | None, body: bytes, gone: Gone | None) -> Response:
+    async def infer(self, header_length: str | None, body: bytes, gone: Gone | None) -> Response:
+        """Answer an inference request that was not refused; see :meth:`handle`."""
         try:
             call = self.codec.read(body, header_length)
         except Problem as problem:
@@ -111,7 +111,8 @@ class App:
         except Problem as problem:
             return failed(problem, call.identifier)
 
-    def _look(self, method: str, path: str) -> Response:
+    def look(self, method: str, path: str) -> Response:
+        """Answer any other request."""
         if path not in self._pages and path not in self._checks:
             return failed(Problem(404, f"there is nothing here; the model's path is /v2/models/{self.name}."))
         if method not in ("GET", "HEAD"):
@@ -135,13 +136,8 @@ def failed(problem: Problem, identifier: str = "") -> Response:
 
 def server_metadata() -> dict[str, Any]:
     """Return what the server says about itself."""
-    from strop import __version__
-
-    return {
-        "name": "strop",
-        "version": __version__,
-        "extensions": ["binary_tensor_data", "model_configuration", "schedule_policy"],
-    }
+    extensions = ["binary_tensor_data", "model_configuration", "schedule_policy"]
+    return {"name": "strop", "version": distributions.version("strop"), "extensions": extensions}
 
 
 def _always() -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from strop.serve.app import App, Response
+from strop.serve.oip import HEADER_LENGTH
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
 
@@ -52,10 +53,10 @@ def front(app: App) -> Front:
         if scope.proto != "http":
             return
         headers, path, method = scope.headers, scope.path, scope.method
-        if method == "GET":
-            send(proto, await app.handle(method, path, {}, b""))
+        if path not in app.infer_paths:
+            send(proto, app.look(method, path))
             return
-        problem = app.refuses(method, path, headers)
+        problem = app.refuses(method, headers)
         if problem is not None:
             send(proto, app.refused(problem))
             return
@@ -69,7 +70,7 @@ def front(app: App) -> Front:
         try:
             body = await _read(app, proto, announced)
             if body is not None:
-                response = await app.handle(method, path, headers, body, proto.client_disconnect)
+                response = await app.infer(headers.get(HEADER_LENGTH), body, proto.client_disconnect)
                 if response.status != 499:
                     send(proto, response)
         finally:

@@ -113,7 +113,10 @@ class Scheduler:
 
     def start(self, now: Seconds) -> Decision:
         """Choose the next batch if an executor is idle; it then counts as running."""
-        decision = Decision(expired=[request for request in self.queue.late(now) if self._end(request, Outcome.EXPIRED)])
+        decision = Decision()
+        for request in self.queue.late(now):
+            self._end(request, Outcome.EXPIRED)
+            decision.expired.append(request)
         if self.idle:
             decision.batch = self._half(now, decision) or self._next(now, decision)
             if decision.batch is not None:

@@ -108,7 +108,6 @@ def free_port(host: str, port: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-            probe.listen(1)
         except OSError as error:
             raise UsageError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port or --host."
@@ -153,7 +152,7 @@ def _admin(app: App, metrics: Metrics) -> rsgi.Front:
             body, kind = render(metrics)
             rsgi.send(proto, Response(200, body, (("content-type", kind),)))
         elif scope.path.startswith("/v2/health/"):
-            rsgi.send(proto, await app.handle(scope.method, scope.path, {}, b""))
+            rsgi.send(proto, app.look(scope.method, scope.path))
         else:
             rsgi.send(proto, failed(Problem(404, "there is nothing here but /metrics and /v2/health/.")))
 
