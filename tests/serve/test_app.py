@@ -78,6 +78,7 @@ def test_server_and_model_describe_themselves(within: Within) -> None:
         "version": strop.__version__,
         "extensions": ["binary_tensor_data", "model_configuration", "schedule_policy"],
     }
+    assert asked(within, "GET", "/v2/models")[1] == {"models": ["double"]}
     assert asked(within, "GET", "/v2/models/double")[1]["platform"] == "test"
     assert asked(within, "GET", "/v2/models/double/config")[1]["max_batch_size"] == 8
 

@@ -56,7 +56,7 @@ class App:
         self.infer_paths = frozenset({f"{model}/infer", f"{versioned}/infer"})
         pages = {"": self.metadata, "/config": config}
         self._pages = {f"{base}{path}": orjson.dumps(page) for base in (model, versioned) for path, page in pages.items()}
-        self._pages["/v2"] = orjson.dumps(server_metadata())
+        self._pages |= {"/v2": orjson.dumps(server_metadata()), "/v2/models": orjson.dumps({"models": [name]})}
         self._checks = {"/v2/health/live": ("live", _always), "/v2/health/ready": ("ready", self._ready)}
         self._checks |= {f"{base}/ready": ("ready", self._ready) for base in (model, versioned)}
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,12 @@ from strop.serve import rsgi
 from strop.serve.app import App, Response, failed
 from strop.serve.metrics import Metrics, render
 from strop.serve.problem import Problem
+from strop.units import Seconds
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2048
+SWITCH: Seconds = 0.2e-3
+"""How long a busy event loop keeps Python's lock from a worker that has its answer; Python's own 5 ms is a batch's length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,7 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
         await _listening(address.host, ports[0], tasks[0])
         await _listening(LOOPBACK, ports[1], tasks[1])
         cold["listen"] = time.perf_counter() - started
+        sys.setswitchinterval(SWITCH)
         gc.freeze()  # what starting made stays; collecting it again would only stop requests
         observer(_listens(app, address.host, ports, cold))
         await asyncio.wait([loop.create_task(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
