@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from strop import bundle
-from strop.api.bundles import open_bundle
 from strop.bundle.files import ARTEFACT
 from strop.contract.engine import Program
 from strop.errors import UsageError
@@ -67,7 +66,7 @@ def serve(
         objective=parse_seconds(objective) if isinstance(objective, str) else objective, executors=executors, max_rows=max_rows
     )
     called, address = model_name(folder, name), Address(host=host, port=port, admin_port=admin_port)
-    program = open_bundle(folder, workload=workload, trust=trust)
+    program = _open(folder, workload, trust)
     cold = {"read": time.perf_counter() - started}
 
     async def run() -> bool:
@@ -121,3 +120,12 @@ def build_app(folder: Path, program: Program, policy: Policy, name: str, observe
         )
     desk = Desk(program, stacker, Scheduler(policy, LatencyModel(seeds, policy.max_rows)), observer=observer)
     return App(desk, manifest.signature, name=name, platform=f"strop_{manifest.engine}", limits=Limits())
+
+
+def _open(folder: Path, workload: str | None, trust: bool) -> Program:
+    """Open the bundle; what rebuilds models in code, and torch with it, is loaded only where the bundle needs it."""
+    if bundle.read_manifest(folder).engine != "eager":
+        return bundle.open_bundle(folder, trust=trust)
+    from strop.api.bundles import open_bundle
+
+    return open_bundle(folder, workload=workload, trust=trust)
