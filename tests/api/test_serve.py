@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,15 +36,19 @@ def within(folder: Path, act: Callable[[App], Any], **policy: Any) -> tuple[Any,
     told: list[Event] = []
 
     async def main() -> Any:
-        with_program = strop.open_bundle(folder)
-        app = build_app(folder, with_program, Policy(**{"objective": 5.0, **policy}), "double", told.append)
+        app = build_app(folder, program, Policy(**{"objective": 5.0, **policy}), "double", told.append)
         try:
             return await act(app)
         finally:
             await app.desk.close()
-            with_program.close()
 
-    return asyncio.run(main()), told
+    program = strop.open_bundle(folder)
+    try:
+        return asyncio.run(main()), told
+    finally:
+        program.close()
+        del program
+        gc.collect()  # two OpenVINO cores must not overlap: the one freed last puts back the signal stack of the other
 
 
 async def ask(app: App, rows: int) -> tuple[int, Any]:

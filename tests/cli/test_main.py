@@ -19,7 +19,7 @@ from strop.errors import LedgerError, MeasureError, RecipeError, StropError, Usa
 if TYPE_CHECKING:
     from tests.cli.conftest import Answer
 
-COMMANDS = ["apply", "compare", "diagnose", "explain", "list", "optimize", "rerun", "run", "selftest", "verify"]
+COMMANDS = ["apply", "compare", "diagnose", "explain", "list", "optimize", "rerun", "run", "selftest", "serve", "verify"]
 Cli = Callable[..., "Answer"]
 
 

@@ -31,7 +31,14 @@ def test_as_many_run_side_by_side_as_there_are_threads_and_all_end() -> None:
         workers.submit(meeting.wait, lambda *both: told.put(both))
     assert sorted(told.get(timeout=5)[0] for _ in range(3)) == [0, 1, 2]
     mine = [t for t in threading.enumerate() if t.name.startswith("strop-worker")]
-    workers.close()
-    for thread in mine:
-        thread.join(5)
+    workers.close(5)
     assert not any(thread.is_alive() for thread in mine)
+
+
+def test_closing_does_not_wait_for_ever_for_a_thread_that_hangs() -> None:
+    workers, release, told = Workers(1), threading.Event(), SimpleQueue[Any]()
+    workers.submit(lambda: release.wait(30), lambda *both: told.put(both))
+    workers.close(0.05)
+    assert told.empty()
+    release.set()
+    assert told.get(timeout=5) == (True, None)

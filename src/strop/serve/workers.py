@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
+
+from strop.units import Seconds
 
 Job = Callable[[], Any]
 Report = Callable[[Any, BaseException | None], None]
@@ -23,14 +26,14 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._jobs: SimpleQueue[tuple[Job, Report] | None] = SimpleQueue()
-        self._count = 0
+        self._threads: list[threading.Thread] = []
         for _ in range(count):
             self.add()
 
     def add(self) -> None:
         """Start one more thread, in place of one that hangs."""
-        self._count += 1
-        threading.Thread(target=self._work, name=f"strop-worker-{self._count}", daemon=True).start()
+        self._threads.append(threading.Thread(target=self._work, name=f"strop-worker-{len(self._threads) + 1}", daemon=True))
+        self._threads[-1].start()
 
     def submit(self, job: Job, report: Report) -> None:
         """Run ``job`` in the next thread that is free."""
@@ -40,10 +43,17 @@ class Workers:
         """Let one thread end after what was submitted before."""
         self._jobs.put(None)
 
-    def close(self) -> None:
-        """Let all threads end after what was submitted before."""
-        for _ in range(self._count):
+    def close(self, seconds: Seconds = 1.0) -> None:
+        """Let all threads end after what was submitted before, and wait so long for them.
+
+        A thread that ends later may be the last to hold the program and free it there, while OpenVINO must be freed in the
+        thread that opened it: its plugin gives back the signal stack of that thread, without which the next signal is fatal.
+        """
+        for _ in self._threads:
             self.retire()
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _work(self) -> None:
         while (task := self._jobs.get()) is not None:
