@@ -19,7 +19,21 @@ from strop.errors import LedgerError, MeasureError, RecipeError, StropError, Usa
 if TYPE_CHECKING:
     from tests.cli.conftest import Answer
 
-COMMANDS = ["apply", "compare", "diagnose", "explain", "list", "load", "optimize", "rerun", "run", "selftest", "train", "verify"]
+COMMANDS = [
+    "apply",
+    "compare",
+    "diagnose",
+    "explain",
+    "list",
+    "load",
+    "optimize",
+    "rerun",
+    "run",
+    "selftest",
+    "serve",
+    "train",
+    "verify",
+]
 Cli = Callable[..., "Answer"]
 
 

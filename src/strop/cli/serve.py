@@ -1,0 +1,57 @@
+"""``strop serve``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from strop.cli._shared import quiet
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--objective", default="100ms", show_default=True, help="Time within which requests are to be answered.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every network.")
+@click.option("--port", default=8080, show_default=True, help="Port of the protocol; 0 takes a free one.")
+@click.option("--admin-port", default=8082, show_default=True, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")
+@click.option("--name", default="", help="Name of the model in its URL.  [default: the bundle's folder]")
+@click.option("--executors", default=1, show_default=True, help="Batches run side by side.")
+@click.option("--max-rows", default=64, show_default=True, help="Most rows of a batch.")
+@click.option("--workload", default=None, help="Workload file, for bundles of the eager engine.")
+@click.option("--trust", is_flag=True, help="Open a bundle that can execute code and was not made on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on standard output and nothing else.")
+@quiet
+def command(
+    bundle: str,
+    objective: str,
+    host: str,
+    port: int,
+    admin_port: int,
+    name: str,
+    executors: int,
+    max_rows: int,
+    workload: str | None,
+    trust: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Serve BUNDLE by the Open Inference Protocol v2 (HTTP, JSON and binary tensors) until Ctrl-C or SIGTERM.
+
+    Requests that arrive while a batch runs share the next one. What cannot be answered within the objective is refused at
+    once (429), what turns out too late is not executed (504). Ends with 0 when everything that was taken was answered.
+    """
+    from strop.api.serve import serve
+    from strop.observe import Event
+
+    def show(event: Event) -> None:
+        if as_json:
+            click.echo(json.dumps({"at": event.at, "name": event.name, "level": event.level, "text": event.text, **event.data}))
+        elif not quiet or event.name == "serve.ready":
+            click.echo(event.text)
+
+    served = serve(
+        bundle, objective=objective, host=host, port=port, admin_port=admin_port, name=name, executors=executors,
+        max_rows=max_rows, workload=workload, trust=trust, observer=show,
+    )  # fmt: skip
+    return 0 if served else 1

@@ -1,0 +1,144 @@
+"""The service without a server: a request in, a response out. Any front that can call a coroutine can host it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata as distributions
+from typing import Any
+
+import orjson
+
+from strop.contract.signature import Signature
+from strop.serve.desk import Desk, Gone
+from strop.serve.limits import Limits
+from strop.serve.oip import HEADER_LENGTH, JSON, Codec, metadata, model_config
+from strop.serve.problem import Problem
+from strop.units import Bytes
+
+VERSION = "1"
+CONTENT = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""Media types of bodies that are read; the last is what curl says unless told otherwise."""
+
+Headers = tuple[tuple[str, str], ...]
+Handler = Callable[[], Awaitable["Response"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: HTTP status, body, headers in lower case."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = (JSON,)
+
+
+class App:
+    """Speaks the Open Inference Protocol v2 for one model.
+
+    Args:
+        desk: answers calls.
+        signature: of the model.
+        name: of the model, as in its URL.
+        platform: engine that runs it.
+        limits: bounds on requests.
+    """
+
+    def __init__(self, desk: Desk, signature: Signature, *, name: str, platform: str, limits: Limits) -> None:
+        self.desk, self.name, self.limits = desk, name, limits
+        self.codec = Codec(signature, limits)
+        self.metadata = metadata(signature, name, VERSION, platform)
+        self.held: Bytes = 0
+        self.open = 0
+        policy = desk.scheduler.policy
+        config = model_config(signature, name, platform, policy.max_rows if desk.stacker.batchable else 0)
+        model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"
+        self.infer_paths = frozenset({f"{model}/infer", f"{versioned}/infer"})
+        pages = {"": self.metadata, "/config": config}
+        self._pages = {f"{base}{path}": orjson.dumps(page) for base in (model, versioned) for path, page in pages.items()}
+        self._pages |= {"/v2": orjson.dumps(server_metadata()), "/v2/models": orjson.dumps({"models": [name]})}
+        self._checks = {"/v2/health/live": ("live", _always), "/v2/health/ready": ("ready", self._ready)}
+        self._checks |= {f"{base}/ready": ("ready", self._ready) for base in (model, versioned)}
+
+    def refuses(self, method: str, headers: Mapping[str, str]) -> Problem | None:
+        """Say why an inference request can be refused before its body is read, or return ``None``."""
+        if method != "POST":
+            return Problem(405, "use POST.", headers=(("allow", "POST"),))
+        if headers.get("content-encoding", "identity") != "identity":
+            return Problem(415, "compressed bodies are not read.")
+        if headers.get("content-type", "").partition(";")[0].strip().lower() not in CONTENT:
+            return Problem(415, "the body must be application/json, or application/octet-stream with binary tensor data.")
+        if self.open >= self.limits.connections:
+            return Problem(429, "too many requests are being handled.", retry=1.0)
+        return None
+
+    async def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes, gone: Gone | None = None) -> Response:
+        """Answer a request.
+
+        Args:
+            method: HTTP method.
+            path: without the query.
+            headers: by lower-case name.
+            body: all of it.
+            gone: returns when the client has left.
+        """
+        if path not in self.infer_paths:
+            return self.look(method, path)
+        problem = self.refuses(method, headers)
+        if problem is not None:
+            return self.refused(problem)
+        return await self.infer(headers.get(HEADER_LENGTH), body, gone)
+
+    def refused(self, problem: Problem) -> Response:
+        """Return the answer to an inference request that was refused unread, and account for it."""
+        self.desk.reject("invalid")
+        return failed(problem)
+
+    async def infer(self, header_length: str | None, body: bytes, gone: Gone | None) -> Response:
+        """Answer an inference request that was not refused; see :meth:`handle`."""
+        try:
+            call = self.codec.read(body, header_length)
+        except Problem as problem:
+            return self.refused(problem)
+        try:
+            answers = await self.desk.answer(call, len(body), gone)
+            try:
+                written, headers = self.codec.write(call, answers, self.name, VERSION)
+            except Problem:
+                self.desk.take_back("unsayable")
+                raise
+            return Response(200, written, headers)
+        except Problem as problem:
+            return failed(problem, call.identifier)
+
+    def look(self, method: str, path: str) -> Response:
+        """Answer any other request."""
+        if path not in self._pages and path not in self._checks:
+            return failed(Problem(404, f"there is nothing here; the model's path is /v2/models/{self.name}."))
+        if method not in ("GET", "HEAD"):
+            return failed(Problem(405, "use GET.", headers=(("allow", "GET, HEAD"),)))
+        if path in self._pages:
+            return Response(200, self._pages[path])
+        word, check = self._checks[path]
+        good = check()
+        row: dict[str, Any] = {word: good} if "models" not in path else {"name": self.name, word: good}
+        return Response(200 if good else 503, orjson.dumps(row))
+
+    def _ready(self) -> bool:
+        return self.desk.ready
+
+
+def failed(problem: Problem, identifier: str = "") -> Response:
+    """Return the answer that tells a problem."""
+    row = {"error": problem.message, "id": identifier} if identifier else {"error": problem.message}
+    return Response(problem.status, orjson.dumps(row), (JSON, *problem.headers))
+
+
+def server_metadata() -> dict[str, Any]:
+    """Return what the server says about itself."""
+    extensions = ["binary_tensor_data", "model_configuration", "schedule_policy"]
+    return {"name": "strop", "version": distributions.version("strop"), "extensions": extensions}
+
+
+def _always() -> bool:
+    return True

@@ -1,0 +1,42 @@
+"""What the scheduler is told once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strop.errors import UsageError
+from strop.units import Bytes, Ratio, Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Settings of the scheduler; the objective is the only one most people set.
+
+    Attributes:
+        objective: time from arrival to answer that every request is given.
+        executors: batches run side by side.
+        max_rows: most rows of a batch.
+        max_bytes: most bytes that wait.
+        guard: share of a prediction added before a promise is made with it.
+        ageing: seconds that a level of priority is worth; by default a quarter of the objective.
+        admission: refuse on arrival what cannot be answered in time.
+        early_drop: give up the latest requests where keeping them would force small batches on all that follow.
+    """
+
+    objective: Seconds
+    executors: int = 1
+    max_rows: int = 64
+    max_bytes: Bytes = 1 << 30
+    guard: Ratio = 0.1
+    ageing: Seconds = 0.0
+    admission: bool = True
+    early_drop: bool = True
+
+    def __post_init__(self) -> None:
+        if self.objective <= 0 or min(self.executors, self.max_rows) < 1:
+            raise UsageError(
+                f"a policy needs a positive objective, executors and rows; got objective={self.objective}, "
+                f"executors={self.executors}, max_rows={self.max_rows}."
+            )
+        if not self.ageing:
+            object.__setattr__(self, "ageing", self.objective / 4)

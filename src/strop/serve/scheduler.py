@@ -1,0 +1,303 @@
+"""Deciding what runs when: a state machine of (now, state) with neither clock nor thread nor socket.
+
+The life of a request: :meth:`Scheduler.offer` takes or refuses it; it waits; :meth:`Scheduler.start` puts it into a batch
+as soon as an executor is idle, or gives it up; :meth:`Scheduler.finish`, :meth:`Scheduler.fail` or
+:meth:`Scheduler.cancel` end it. The server calls these with the real time, the simulator with its own.
+
+Source: dispatch without a timer and the batch open until taken follow NVIDIA Triton's scheduler; giving up what cannot
+be answered in time follows Shen et al., Nexus, SOSP 2019.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from strop.serve.accounts import Accounts
+from strop.serve.latency import LatencyModel
+from strop.serve.policy import Policy
+from strop.serve.queue import Queue
+from strop.serve.request import Bucket, Outcome, Request
+from strop.serve.rowlimit import RowLimit
+from strop.units import Seconds
+
+PROBE: Seconds = 1.0
+"""An idle server that believes itself too slow for anything tries one request this often, so that it can learn better."""
+LOOKAHEAD = 512
+"""Waiting requests looked at when a batch is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request was not taken, and when it is worth trying again.
+
+    Attributes:
+        reason: in words.
+        retry: seconds.
+    """
+
+    reason: str
+    retry: Seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Requests that run together.
+
+    Attributes:
+        requests: in order of their rows.
+        width: elements of a row after padding.
+        rows: of all requests.
+        started: when it was taken.
+        expected: when it will likely have ended.
+    """
+
+    requests: tuple[Request, ...]
+    width: int
+    rows: int
+    started: Seconds
+    expected: Seconds
+
+
+@dataclass(slots=True)
+class Decision:
+    """What to do now: run ``batch``, and tell the ``expired`` that there will be no answer in time."""
+
+    batch: Batch | None = None
+    expired: list[Request] = field(default_factory=list)
+
+
+class Scheduler:
+    """Decides about one model.
+
+    Args:
+        policy: settings.
+        latency: predicts batches; learns from those that finish.
+    """
+
+    def __init__(self, policy: Policy, latency: LatencyModel) -> None:
+        self.policy, self.latency, self.accounts = policy, latency, Accounts()
+        self.queue = Queue(policy.ageing)
+        self.running: list[Batch] = []
+        self.limit = RowLimit(policy.max_rows)
+        self._open: dict[int, Request] = {}
+        self._halves: deque[tuple[Request, ...]] = deque()
+        self._worked: Seconds = -math.inf
+
+    @property
+    def idle(self) -> int:
+        """Executors without work."""
+        return self.policy.executors - len(self.running)
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits for an executor."""
+        return bool(len(self.queue) or self._halves)
+
+    def is_open(self, number: int) -> bool:
+        """Tell whether a request that came has not ended."""
+        return number in self._open
+
+    def offer(self, now: Seconds, request: Request) -> Refusal | None:
+        """Take a request, or say why not. Every call is one request sent."""
+        self.accounts.begin()
+        refusal = self._refusal(now, request)
+        if refusal is not None:
+            self.accounts.end(Outcome.REFUSED)
+            return refusal
+        self._open[request.number] = request
+        self.queue.add(request)
+        return None
+
+    def start(self, now: Seconds) -> Decision:
+        """Choose the next batch if an executor is idle; it then counts as running."""
+        decision = Decision()
+        for request in self.queue.late(now):
+            self._end(request, Outcome.EXPIRED)
+            decision.expired.append(request)
+        if self.idle:
+            decision.batch = self._half(now, decision) or self._next(now, decision)
+            if decision.batch is not None:
+                self.running.append(decision.batch)
+        return decision
+
+    def finish(self, now: Seconds, batch: Batch) -> list[Request]:
+        """Note that a batch was answered; return those of its requests that still want their answer."""
+        self._leave(now, batch)
+        self.latency.observe(batch.width, batch.rows, now - batch.started)
+        self.limit.held(batch.rows)
+        return [request for request in batch.requests if self._end(request, Outcome.OK)]
+
+    def fail(self, now: Seconds, batch: Batch, *, memory: bool = False) -> list[Request]:
+        """Note that a batch raised. Its halves run next, so that only who is to blame fails; return who failed by itself.
+
+        Args:
+            now: the time.
+            batch: what raised.
+            memory: it ran out of memory, so that smaller batches are made for a while.
+        """
+        self._leave(now, batch)
+        if memory:
+            self.limit.exhausted(batch.rows)
+        wanted = tuple(request for request in batch.requests if self.is_open(request.number))
+        if len(batch.requests) == 1:
+            return [request for request in wanted if self._end(request, Outcome.FAILED)]
+        middle = (len(wanted) + 1) // 2
+        self._halves.extend(half for half in (wanted[:middle], wanted[middle:]) if half)
+        return []
+
+    def cancel(self, number: int) -> bool:
+        """Forget a request whose client has gone; a running batch goes on. Tell whether it was open."""
+        request = self._open.get(number)
+        if request is None:
+            return False
+        self.queue.remove(number)
+        return self._end(request, Outcome.CANCELLED)
+
+    def lose(self, number: int) -> bool:
+        """End a request as failed for a reason outside of its batch; tell whether it was open."""
+        request = self._open.get(number)
+        if request is None:
+            return False
+        self.queue.remove(number)
+        return self._end(request, Outcome.FAILED)
+
+    def abandon(self, now: Seconds, batch: Batch) -> list[Request]:
+        """Note that a batch will never be answered, because what ran it is lost; return the requests that failed by it."""
+        self._leave(now, batch)
+        return [request for request in batch.requests if self._end(request, Outcome.FAILED)]
+
+    def backlog(self, now: Seconds, level: int) -> Seconds:
+        """Return the time until all work that a request of ``level`` would wait for is likely done."""
+        running = sum(max(0.0, batch.expected - now) for batch in self.running)
+        waiting = sum(
+            rows * self._row_seconds(bucket)
+            for bucket, levels in self.queue.rows.items()
+            for other, rows in levels.items()
+            if other <= level
+        )
+        return (running + waiting) / self.policy.executors
+
+    def _refusal(self, now: Seconds, request: Request) -> Refusal | None:
+        if self.queue.size + request.size > self.policy.max_bytes and self.queue.size:
+            return Refusal("too many bytes wait already", self.backlog(now, request.level))
+        if not self.policy.admission or (self._untried(now) and not len(self.queue)):
+            return None
+        late = now + self._ready(now, request) - request.deadline
+        return Refusal("it could not be answered in time", late) if late > 0 else None
+
+    def _ready(self, now: Seconds, request: Request) -> Seconds:
+        """Return the time until a request that comes now would be answered, in a batch as full as its bucket makes it.
+
+        Promising it a small batch would fill the queue with requests that only small batches can still save.
+        """
+        if not self.running and not len(self.queue):
+            return self._promise(request.bucket.width, request.rows)
+        bucket, best = request.bucket, self._best_rows(request.bucket)
+        knee = min(best, self.latency.knee_rows(bucket.width, self.policy.objective / 2))
+        ahead = sum(rows for level, rows in self.queue.rows.get(bucket, {}).items() if level <= request.level)
+        beside = ahead % best
+        rows = knee if ahead > beside else min(knee, beside + request.rows)
+        return (
+            self.backlog(now, request.level)
+            - beside * self._row_seconds(bucket) / self.policy.executors
+            + self._promise(bucket.width, max(rows, request.rows))
+        )
+
+    def _half(self, now: Seconds, decision: Decision) -> Batch | None:
+        while self._halves:
+            wanted = []
+            for request in self._halves.popleft():
+                if not self.is_open(request.number):
+                    continue
+                if now >= request.deadline:
+                    self._end(request, Outcome.EXPIRED)
+                    decision.expired.append(request)
+                else:
+                    wanted.append(request)
+            if wanted:
+                return self._batch(now, wanted)
+        return None
+
+    def _next(self, now: Seconds, decision: Decision) -> Batch | None:
+        while (head := self.queue.head()) is not None:
+            if self._hopeless(now, head) and not self._untried(now):
+                self._give_up(head, decision)
+                continue
+            chosen, late = self._choose(now, head)
+            for request in late:
+                self._give_up(request, decision)
+            if late:
+                continue  # another bucket may be first in turn now
+            for request in chosen:
+                self.queue.remove(request.number)
+            return self._batch(now, chosen)
+        return None
+
+    def _choose(self, now: Seconds, head: Request) -> tuple[list[Request], list[Request]]:
+        """Return the next batch, the longest run from the head that all deadlines allow, or who should be given up first."""
+        most = self._best_rows(head.bucket)
+        waiting = itertools.islice(self.queue.line(head.bucket), LOOKAHEAD)
+        line = [request for request in waiting if request is head or not self._hopeless(now, request)]
+        chosen = self._run(now, line, most)
+        if self.policy.early_drop and len(chosen) < len(line) and sum(request.rows for request in chosen) < most:
+            return chosen, line[: self._worth_dropping(now, line, most)]
+        return chosen, []
+
+    def _run(self, now: Seconds, line: list[Request], most: int) -> list[Request]:
+        chosen, rows, tightest = [line[0]], line[0].rows, line[0].deadline
+        for request in line[1:]:
+            rows, tightest = rows + request.rows, min(tightest, request.deadline)
+            if rows > most or now + self._promise(request.bucket.width, rows) > tightest:
+                break
+            chosen.append(request)
+        return chosen
+
+    def _worth_dropping(self, now: Seconds, line: list[Request], most: int) -> int:
+        """Return how many requests to give up: the fewest that bring the rate to 97 % of the best within reach."""
+        rates = []
+        for first in range(len(line)):
+            rows = sum(request.rows for request in self._run(now, line[first : first + most], most))
+            rates.append(rows / self.latency.typical(line[0].bucket.width, rows))
+            if rows >= most:
+                break
+        return next(first for first, rate in enumerate(rates) if rate >= 0.97 * max(rates))
+
+    def _batch(self, now: Seconds, requests: list[Request]) -> Batch:
+        width, rows = max(r.bucket.width for r in requests), sum(r.rows for r in requests)
+        return Batch(tuple(requests), width, rows, now, now + self.latency.typical(width, rows))
+
+    def _row_seconds(self, bucket: Bucket) -> Seconds:
+        rows = self._best_rows(bucket)
+        return self.latency.typical(bucket.width, rows) / rows
+
+    def _best_rows(self, bucket: Bucket) -> int:
+        """Return the rows of the batch that serves a bucket fastest, with time left for those that come while it runs."""
+        return min(self.limit.rows, self.latency.best_rows(bucket.width, self.policy.objective / 2))
+
+    def _promise(self, width: int, rows: int) -> Seconds:
+        return (1 + self.policy.guard) * self.latency.likely(width, rows)
+
+    def _hopeless(self, now: Seconds, request: Request) -> bool:
+        return now + self._promise(request.bucket.width, request.rows) > request.deadline
+
+    def _untried(self, now: Seconds) -> bool:
+        """Tell whether nothing ran for so long that predictions deserve a trial."""
+        return not self.running and now - self._worked > PROBE
+
+    def _give_up(self, request: Request, decision: Decision) -> None:
+        self.queue.remove(request.number)
+        self._end(request, Outcome.EXPIRED)
+        decision.expired.append(request)
+
+    def _leave(self, now: Seconds, batch: Batch) -> None:
+        self.running.remove(batch)
+        self._worked = now
+
+    def _end(self, request: Request, outcome: Outcome) -> bool:
+        if self._open.pop(request.number, None) is None:
+            return False
+        self.accounts.end(outcome)
+        return True

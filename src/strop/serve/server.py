@@ -1,0 +1,192 @@
+"""The process around the service: ports, signals, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from strop.errors import MissingExtraError, UsageError
+from strop.observe import Event, Level, Observer, silent
+from strop.serve import rsgi
+from strop.serve.app import App, Response, failed
+from strop.serve.metrics import Metrics, render
+from strop.serve.problem import Problem
+from strop.units import Seconds
+
+LOOPBACK = "127.0.0.1"
+BACKLOG = 2048
+SWITCH: Seconds = 0.2e-3
+"""How long a busy event loop keeps Python's lock from a worker that has its answer; Python's own 5 ms is a batch's length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the server listens.
+
+    Attributes:
+        host: address; only this machine unless told otherwise.
+        port: of the protocol; 0 takes any that is free.
+        admin_port: of metrics, always on this machine only.
+    """
+
+    host: str = LOOPBACK
+    port: int = 8080
+    admin_port: int = 8082
+
+
+async def serve(app: App, address: Address, cold: dict[str, float], observer: Observer = silent) -> bool:
+    """Serve until SIGTERM or SIGINT, then drain; tell whether everything that was taken was answered.
+
+    A second signal ends the draining at once.
+
+    Args:
+        app: ready to answer.
+        address: where to listen.
+        cold: phase of starting → seconds, shown as a metric; what listening took is added.
+        observer: told when it listens and when it drains.
+
+    Raises:
+        UsageError: a port is taken.
+        MissingExtraError: the server's packages are not installed.
+    """
+    started = time.perf_counter()
+    ports = free_port(address.host, address.port), free_port(LOOPBACK, address.admin_port)
+    servers = [
+        _granian(rsgi.front(app), address.host, ports[0], app),
+        _granian(_admin(app, Metrics(app, cold)), LOOPBACK, ports[1], app),
+    ]
+    stop = asyncio.Event()
+    now = asyncio.Event()
+
+    def on_signal() -> None:
+        (now if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    tasks = [loop.create_task(server.serve()) for server in servers]
+    try:
+        await _listening(address.host, ports[0], tasks[0])
+        await _listening(LOOPBACK, ports[1], tasks[1])
+        cold["listen"] = time.perf_counter() - started
+        sys.setswitchinterval(SWITCH)
+        gc.freeze()  # what starting made stays; collecting it again would only stop requests
+        observer(_listens(app, address.host, ports, cold))
+        await asyncio.wait([loop.create_task(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
+        observer(Event("serve.draining", f"draining: {app.desk.scheduler.accounts.open} requests are open"))
+        drained = await _drain(app, now)
+    finally:
+        for server in servers:
+            server.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await app.desk.close()
+    ended = app.desk.scheduler.accounts.ended
+    words = ", ".join(f"{count} {outcome}" for outcome, count in ended.items()) or "no requests"
+    observer(
+        Event(
+            "serve.ended",
+            f"ended: {words}",
+            Level.RESULT,
+            {"sent": app.desk.scheduler.accounts.sent, **{str(o): n for o, n in ended.items()}},
+        )
+    )
+    return drained
+
+
+def free_port(host: str, port: int) -> int:
+    """Return the port, or a free one for 0.
+
+    granian shares ports between processes, so a second server would silently take half of the first one's requests.
+
+    Raises:
+        UsageError: the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port or --host."
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop, the faster kind where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _granian(target: rsgi.Front, host: str, port: int, app: App) -> Any:
+    try:
+        from granian.constants import HTTPModes
+        from granian.http import HTTP1Settings
+        from granian.server.embed import Server
+    except ImportError as error:
+        raise MissingExtraError("strop serve", "serve") from error
+    return Server(
+        target,
+        address=host,
+        port=port,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=app.limits.connections,
+        http1_settings=HTTP1Settings(header_read_timeout=round(1000 * app.limits.header_wait)),
+        log_enabled=False,
+    )
+
+
+def _admin(app: App, metrics: Metrics) -> rsgi.Front:
+    async def handle(scope: rsgi.Scope, proto: rsgi.Exchange) -> None:
+        if scope.proto != "http":
+            return
+        if scope.path == "/metrics" and scope.method == "GET":
+            body, kind = render(metrics)
+            rsgi.send(proto, Response(200, body, (("content-type", kind),)))
+        elif scope.path.startswith("/v2/health/"):
+            rsgi.send(proto, app.look(scope.method, scope.path))
+        else:
+            rsgi.send(proto, failed(Problem(404, "there is nothing here but /metrics and /v2/health/.")))
+
+    return handle
+
+
+async def _listening(host: str, port: int, task: asyncio.Task[None]) -> None:
+    """Wait until connections are accepted."""
+    while not task.done():
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            return
+        await asyncio.sleep(0.005)
+    task.result()
+    raise UsageError(f"the server on {host}:{port} ended before it listened.")
+
+
+async def _drain(app: App, now: asyncio.Event) -> bool:
+    draining = asyncio.ensure_future(app.desk.drain(app.limits.drain))
+    hurry = asyncio.ensure_future(now.wait())
+    await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
+    if not draining.done():
+        return await app.desk.drain(0.0)
+    return draining.result()
+
+
+def _listens(app: App, host: str, ports: tuple[int, int], cold: dict[str, float]) -> Event:
+    url, admin = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
+    text = f"{app.name} is ready at {url}/v2/models/{app.name}, metrics at {admin}/metrics"
+    return Event("serve.ready", text, Level.RESULT, {"url": url, "admin": admin, "model": app.name, "cold_start": dict(cold)})
