@@ -41,7 +41,7 @@ $(VENV)/.ready: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(PIP) --editable '.[search,dev]'
+	$(PIP) --editable '.[search,serve,dev]'
 	@touch $@
 
 env: $(VENV)/.ready
