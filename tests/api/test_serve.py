@@ -15,6 +15,7 @@ import torch
 import strop
 from strop.api.serve import build_app, model_name, serve
 from strop.bundle import read_manifest, update_manifest
+from strop.contract.engine import Program
 from strop.errors import ArtefactError, UsageError
 from strop.observe import Event
 from strop.serve.app import App
@@ -35,7 +36,7 @@ def within(folder: Path, act: Callable[[App], Any], **policy: Any) -> tuple[Any,
     """Run ``act`` on the application of a bundle; return its result and what was told."""
     told: list[Event] = []
 
-    async def main() -> Any:
+    async def main(program: Program) -> Any:
         app = build_app(folder, program, Policy(**{"objective": 5.0, **policy}), "double", told.append)
         try:
             return await act(app)
@@ -44,7 +45,7 @@ def within(folder: Path, act: Callable[[App], Any], **policy: Any) -> tuple[Any,
 
     program = strop.open_bundle(folder)
     try:
-        return asyncio.run(main()), told
+        return asyncio.run(main(program)), told
     finally:
         program.close()
         del program
