@@ -88,3 +88,9 @@ def test_onnxruntime_events_are_switched_off(monkeypatch: pytest.MonkeyPatch) ->
     called = []
     monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: called.append(True))
     assert import_onnxruntime() is onnxruntime and called == [True]
+
+
+def test_a_process_has_one_openvino_core() -> None:
+    from strop.engines.quiet import openvino_core
+
+    assert openvino_core() is openvino_core()

@@ -72,6 +72,12 @@ def test_a_draining_server_lives_but_is_not_ready(within: Within) -> None:
     assert within(act) == [200, 503, 503]
 
 
+def test_the_index_names_the_model_for_clients_that_do_not_know_it(within: Within) -> None:
+    response, rows = asked(within, "POST", "/v2/repository/index")
+    assert (response.status, rows) == (200, [{"name": "double", "version": "1", "state": "READY", "reason": ""}])
+    assert asked(within, "GET", "/v2/repository/index")[0].status == 405
+
+
 def test_server_and_model_describe_themselves(within: Within) -> None:
     assert asked(within, "GET", "/v2")[1] == {
         "name": "strop",
@@ -97,7 +103,6 @@ def test_server_and_model_describe_themselves(within: Within) -> None:
         "/v2/models/double\0",
         "/v2/systemsharedmemory/region/a/register",
         "/v2/repository/models/double/unload",
-        "/v2/repository/index",
         "/metrics",
         "/etc/passwd",
     ],

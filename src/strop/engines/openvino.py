@@ -18,7 +18,7 @@ from strop.engines.buckets import MAX_BUCKETS, BucketPlan, Padder
 from strop.engines.calls import installed, read_settings, require, write_settings
 from strop.engines.openvino_program import BucketStore, ExactShapes, OpenVinoProgram, PaddedShapes
 from strop.engines.precision import decline_precision
-from strop.engines.quiet import import_openvino
+from strop.engines.quiet import import_openvino, openvino_core
 from strop.engines.ragged import RaggedPlan, Regrouper
 from strop.engines.threads import check_threads
 from strop.errors import ArtefactError, PrepareError, UsageError
@@ -65,7 +65,7 @@ class OpenVinoEngine(Engine):
         model = _convert(openvino, draft)
         from strop.engines.openvino_shapes import plan_shapes
 
-        runner = ExactShapes(_compile(openvino.Core(), _config("f32", EngineOptions()), model), _order(model, draft.signature))
+        runner = ExactShapes(_compile(openvino_core(), _config("f32", EngineOptions()), model), _order(model, draft.signature))
         buckets, ragged = plan_shapes(runner, draft)
         write_settings(graph, {"buckets": buckets.to_json(), "ragged": ragged.to_json()})
         openvino.save_model(model, graph / _MODEL, compress_to_fp16=False)
@@ -81,7 +81,7 @@ class OpenVinoEngine(Engine):
     def _finish(self, draft: Draft, folder: Path, graph: Path) -> None:
         require(self)
         openvino = import_openvino()
-        model = openvino.Core().read_model(graph / _MODEL)
+        model = openvino_core().read_model(graph / _MODEL)
         if draft.quantization is not None:
             from strop.engines.openvino_int8 import quantize
 
@@ -90,7 +90,7 @@ class OpenVinoEngine(Engine):
         openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
         write_settings(folder, {**read_settings(graph), "precision": precision, "order": _order(model, draft.signature)})
         if draft.precision is not None:
-            compiled = openvino.Core().compile_model(model, "CPU", _config(precision, EngineOptions()))
+            compiled = openvino_core().compile_model(model, "CPU", _config(precision, EngineOptions()))
             draft.precision.tally.add("operators in bfloat16", _count(compiled, "bf16"))
 
     def open(self, folder: Path, signature: Signature, options: EngineOptions, source: Source | None = None) -> Program:
@@ -101,7 +101,7 @@ class OpenVinoEngine(Engine):
         _check_buckets(options.buckets, plan)
         _check_trim(options, ragged)
         openvino = import_openvino()
-        core = openvino.Core()
+        core = openvino_core()
         try:
             model = core.read_model(folder / _MODEL)
         except RuntimeError as error:

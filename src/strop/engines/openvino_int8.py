@@ -13,7 +13,7 @@ from strop.contract.draft import Draft, Quantization
 from strop.contract.pytree import to_numpy
 from strop.contract.signature import as_call, call_leaves
 from strop.engines.calls import Array
-from strop.engines.quiet import import_nncf, import_openvino
+from strop.engines.quiet import import_nncf, openvino_core
 from strop.errors import PrepareError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _recentre(quantized: Model, original: Model, samples: list[dict[str, Array]]
 
     if len(samples) < 2:  # nothing tells a shift from chance
         return 0
-    core, config = import_openvino().Core(), {"INFERENCE_PRECISION_HINT": "f32"}
+    core, config = openvino_core(), {"INFERENCE_PRECISION_HINT": "f32"}
     arms = [core.compile_model(model, "CPU", config) for model in (original, quantized)]
     answers = [[arm(sample) for sample in samples] for arm in arms]
     moved = 0
@@ -149,13 +149,12 @@ def _sensitivity(quantized: Model, samples: list[dict[str, Array]]) -> dict[str,
     Each quantised operator gets a float twin that everything after it uses, so the errors of others do not add up. The
     departure is the root of the squared difference over the squared twin, summed over the samples.
     """
-    openvino = import_openvino()
     model = quantized.clone()
     names = []
     for op in quantized_operators(model):
         _add_twin(model, op)
         names.append(op.get_friendly_name())
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     first = len(quantized.outputs)
     sums = np.zeros((len(names), 2))
     for sample in samples:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 _REPORTER = "openvino_telemetry"
 
@@ -19,6 +21,16 @@ def import_openvino() -> ModuleType:
     """
     sys.modules.setdefault(_REPORTER, None)  # type: ignore[arg-type]  # None marks a module as absent
     return import_module("openvino")
+
+
+@cache
+def openvino_core() -> Any:
+    """Return this process's ``openvino.Core``.
+
+    There is one, because the end of a second one that overlaps it can leave the process with a signal stack that is gone,
+    and the next signal kills it.
+    """
+    return import_openvino().Core()
 
 
 def import_nncf() -> ModuleType:

@@ -113,6 +113,8 @@ class App:
 
     def look(self, method: str, path: str) -> Response:
         """Answer any other request."""
+        if path == "/v2/repository/index":
+            return self._index(method)
         if path not in self._pages and path not in self._checks:
             return failed(Problem(404, f"there is nothing here; the model's path is /v2/models/{self.name}."))
         if method not in ("GET", "HEAD"):
@@ -123,6 +125,13 @@ class App:
         good = check()
         row: dict[str, Any] = {word: good} if "models" not in path else {"name": self.name, word: good}
         return Response(200 if good else 503, orjson.dumps(row))
+
+    def _index(self, method: str) -> Response:
+        """List the model as Triton's repository extension does; clients ask for it to learn the name. It loads nothing."""
+        if method != "POST":
+            return failed(Problem(405, "use POST.", headers=(("allow", "POST"),)))
+        state = "READY" if self.desk.ready else "UNAVAILABLE"
+        return Response(200, orjson.dumps([{"name": self.name, "version": VERSION, "state": state, "reason": ""}]))
 
     def _ready(self) -> bool:
         return self.desk.ready
