@@ -25,6 +25,7 @@ from strop.serve.desk import Desk
 from strop.serve.latency import LatencyModel, Seed
 from strop.serve.limits import Limits
 from strop.serve.policy import Policy
+from strop.serve.request import Outcome
 from strop.serve.scheduler import Scheduler
 from strop.serve.server import Address, new_loop, serve
 from strop.serve.stack import Stacker

@@ -69,7 +69,7 @@ def test_the_shape_of_the_curve_is_learned_too() -> None:
 def test_the_likely_time_is_what_all_but_one_in_twenty_keep() -> None:
     model = affine()
     for number in range(WINDOW):
-        model.observe(4, 8, 16e-3 if number % 20 else 64e-3)
+        model.observe(4, 8, 64e-3 if number % 20 == 19 else 16e-3)
     assert model.typical(4, 8) == pytest.approx(16e-3)
     assert model.likely(4, 8) == pytest.approx(64e-3)
 
@@ -100,3 +100,11 @@ def test_more_rows_never_take_less_and_promises_never_undercut_the_median(seen: 
 def test_nothing_is_predicted_from_nothing(seeds: list[Seed]) -> None:
     with pytest.raises(UsageError, match="needs measured times"):
         LatencyModel(seeds, MOST)
+
+
+def test_a_first_batch_that_compiled_teaches_nothing_and_the_second_does() -> None:
+    model = affine()
+    assert model.observe(4, 8, 10 * 16e-3) == pytest.approx(10)
+    assert model.typical(4, 8) == pytest.approx(16e-3)
+    model.observe(4, 8, 10 * 16e-3)
+    assert model.typical(4, 8) > 100e-3

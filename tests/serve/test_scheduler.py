@@ -273,3 +273,19 @@ def test_deciding_depends_on_nothing_but_time_and_state() -> None:
         return seen
 
     assert play() == play()
+
+
+def test_a_width_believed_too_slow_is_tried_again_although_others_keep_the_server_at_work() -> None:
+    kept, number = scheduler(), 0
+    for _ in range(3):  # slow, and not only the first time
+        kept.latency.observe(WIDE.width, 1, 0.5)
+    taken = []
+    for tick in range(150):
+        now = 0.02 * tick
+        for bucket in (BUCKET, WIDE):
+            number += 1
+            if kept.offer(now, request(number, now, bucket=bucket)) is None:
+                if bucket is WIDE:
+                    taken.append(now)
+                kept.finish(now + 0.005, started(kept, now))
+    assert len(taken) >= 3, "once a second, until what it takes is known to have changed"

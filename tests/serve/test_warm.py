@@ -31,7 +31,7 @@ def test_a_few_sizes_are_timed_smallest_first_and_the_first_call_of_each_does_no
     program, ticks = Doubler(), itertools.count(0.0, 0.001)
     seeds = measured_seeds(program, signature(None, 4), Stacker(signature(None, 4)), 64, clock=lambda: next(ticks))
     assert [(seed.rows, seed.width) for seed in seeds] == [(1, 4), (8, 4), (64, 4)]
-    assert program.batches == [1] * 4 + [8] * 4 + [64] * 4
+    assert program.batches == [1, 8] + [1] * 4 + [8] * 4 + [64] * 4, "small sizes are met once before any is timed"
     assert all(seed.seconds == pytest.approx(0.001) for seed in seeds)
 
 
@@ -43,7 +43,7 @@ def test_the_budget_ends_it_but_one_size_is_always_timed(signature: Make) -> Non
 def test_a_fixed_batch_is_timed_as_it_is(signature: Make) -> None:
     program = Doubler()
     (seed,) = measured_seeds(program, signature(3, 4), Stacker(signature(3, 4)), 1)
-    assert (seed.rows, seed.width, program.batches) == (1, 12, [3] * 4)
+    assert (seed.rows, seed.width, program.batches) == (1, 12, [3] * 5)
 
 
 def test_lengths_are_tried_where_they_can_be_padded_with_every_place_marked_real() -> None:
@@ -55,5 +55,8 @@ def test_lengths_are_tried_where_they_can_be_padded_with_every_place_marked_real
             return None
 
     seeds = measured_seeds(Sentences(), tokens(), Stacker(tokens(), PADDING), 8)
-    assert {(seed.rows, seed.width) for seed in seeds} == {(r, w) for r in (1, 8) for w in (16, 64, 256)}
+    longest = max(edge for edges in PADDING.edges for edge in edges)
+    widths = {seed.width for seed in seeds}
+    assert max(widths) >= longest and {(seed.rows, seed.width) for seed in seeds} == {(r, w) for r in (1, 8) for w in widths}
+    assert {shape for shape, _, _ in seen} == {(r, w) for r in (1, 8) for w in widths}, "every shape was run before serving"
     assert all(shape[0] * shape[1] == ones and not ids for shape, ones, ids in seen)

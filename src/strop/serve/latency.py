@@ -25,6 +25,8 @@ KNEE: Ratio = 0.95
 """Share of the best rate that a batch must reach to be called worth while."""
 SHORTEST: Seconds = 1e-6
 """What a batch counts as that a coarse clock saw take no time."""
+COMPILING: Ratio = 3.0
+"""A first batch of a size that takes this many times what was predicted was compiling, and says nothing of the next one."""
 SPREAD: Ratio = 1.1
 """How far the likely time lies above the typical one as long as nothing was observed."""
 
@@ -74,6 +76,7 @@ class LatencyModel:
         self._most = most
         self._knots = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
         self._curves: dict[int, _Curve] = {}
+        self._met: set[tuple[int, int]] = set()
 
     def typical(self, width: int, rows: int) -> Seconds:
         """Return the median time of a batch."""
@@ -103,6 +106,10 @@ class LatencyModel:
         """Learn from a batch; return its time as a ratio of the typical one predicted."""
         curve, seconds = self._curve(width), max(seconds, SHORTEST)
         ratio = seconds / self.typical(width, rows)
+        if (width, rows) not in self._met:
+            self._met.add((width, rows))
+            if ratio > COMPILING:
+                return ratio
         place = bisect_left(self._knots, min(rows, self._most))
         low, high = self._knots[max(place - 1, 0)], self._knots[place]
         near = place if place == 0 or rows - low > (high - low) / 2 else place - 1

@@ -24,7 +24,8 @@ from strop.serve.rowlimit import RowLimit
 from strop.units import Seconds
 
 PROBE: Seconds = 1.0
-"""An idle server that believes itself too slow for anything tries one request this often, so that it can learn better."""
+"""A request believed to be too slow is tried on an idle server when none of its width ran for so long: beliefs must be able
+to improve."""
 LOOKAHEAD = 512
 """Waiting requests looked at when a batch is chosen."""
 
@@ -84,7 +85,7 @@ class Scheduler:
         self.limit = RowLimit(policy.max_rows)
         self._open: dict[int, Request] = {}
         self._halves: deque[tuple[Request, ...]] = deque()
-        self._worked: Seconds = -math.inf
+        self._worked: dict[int, Seconds] = {}
 
     @property
     def idle(self) -> int:
@@ -183,7 +184,7 @@ class Scheduler:
     def _refusal(self, now: Seconds, request: Request) -> Refusal | None:
         if self.queue.size + request.size > self.policy.max_bytes and self.queue.size:
             return Refusal("too many bytes wait already", self.backlog(now, request.level))
-        if not self.policy.admission or (self._untried(now) and not len(self.queue)):
+        if not self.policy.admission or (self._untried(now, request) and not len(self.queue)):
             return None
         late = now + self._ready(now, request) - request.deadline
         return Refusal("it could not be answered in time", late) if late > 0 else None
@@ -223,7 +224,7 @@ class Scheduler:
 
     def _next(self, now: Seconds, decision: Decision) -> Batch | None:
         while (head := self.queue.head()) is not None:
-            if self._hopeless(now, head) and not self._untried(now):
+            if self._hopeless(now, head) and not self._untried(now, head):
                 self._give_up(head, decision)
                 continue
             chosen, late = self._choose(now, head)
@@ -283,9 +284,9 @@ class Scheduler:
     def _hopeless(self, now: Seconds, request: Request) -> bool:
         return now + self._promise(request.bucket.width, request.rows) > request.deadline
 
-    def _untried(self, now: Seconds) -> bool:
-        """Tell whether nothing ran for so long that predictions deserve a trial."""
-        return not self.running and now - self._worked > PROBE
+    def _untried(self, now: Seconds, request: Request) -> bool:
+        """Tell whether nothing of a request's width ran for so long that its prediction deserves a trial."""
+        return not self.running and now - self._worked.get(request.bucket.width, -math.inf) > PROBE
 
     def _give_up(self, request: Request, decision: Decision) -> None:
         self.queue.remove(request.number)
@@ -294,7 +295,7 @@ class Scheduler:
 
     def _leave(self, now: Seconds, batch: Batch) -> None:
         self.running.remove(batch)
-        self._worked = now
+        self._worked[batch.width] = now
 
     def _end(self, request: Request, outcome: Outcome) -> bool:
         if self._open.pop(request.number, None) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,15 +11,18 @@ import numpy as np
 
 from strop.contract.engine import Program
 from strop.contract.signature import Signature, TensorSpec
+from strop.engines.ragged import RaggedPlan
 from strop.serve.latency import Seed
-from strop.serve.stack import Stacker
+from strop.serve.request import Bucket
+from strop.serve.stack import EDGES, Stacker
 from strop.units import Seconds
 
 BUDGET: Seconds = 1.0
 """Time for measuring at start; what it does not reach is predicted from what it does."""
 UNKNOWN = 32
 """Size tried for a dimension that varies without anything saying how."""
-LENGTHS = (16, 64, 256)
+SMALL = 8
+"""Calls of at most that many rows are made once before any is timed: what an engine compiles for a shape it then has."""
 REPEATS = 3
 FIELDS = ("rows", "width", "seconds")
 
@@ -41,7 +45,7 @@ def measured_seeds(
     budget: Seconds = BUDGET,
     clock: Callable[[], Seconds] = time.perf_counter,
 ) -> list[Seed]:
-    """Time calls of zeros, the smallest first, until the budget is used; at least one size is timed.
+    """Call every small size once, then time calls of zeros, the smallest first, until the budget is used; at least one size.
 
     The first call of a size is not counted: it may compile. Of the next ones the middle is taken.
 
@@ -54,11 +58,15 @@ def measured_seeds(
         clock: seconds.
     """
     seeds: list[Seed] = []
+    sizes = list(_sizes(stacker, max_rows))
+    calls = {size: _call(signature, stacker, *size) for size in sizes}
+    for size in sizes:
+        if size[0] <= SMALL:
+            program(*calls[size][1], **calls[size][2])
     start = clock()
-    for rows, length in _sizes(stacker, max_rows):
-        arrays = [_zeros(spec, rows, length, stacker, leaf) for leaf, spec in enumerate(signature.inputs)]
-        bucket, rows = stacker.bucket(arrays)
-        args, kwargs = stacker.stack([arrays], bucket)
+    for size in sizes:
+        bucket, args, kwargs = calls[size]
+        rows = size[0] if stacker.batchable else 1
         program(*args, **kwargs)
         times = []
         for _ in range(REPEATS):
@@ -76,8 +84,20 @@ def _sizes(stacker: Stacker, max_rows: int) -> Iterator[tuple[int, int]]:
         yield 1, UNKNOWN
         return
     counts = sorted({1, min(8, max_rows), max_rows})
-    lengths = LENGTHS if stacker.padding else (UNKNOWN,)
+    lengths = _lengths(stacker.padding) if stacker.padding else (UNKNOWN,)
     yield from sorted(((rows, length) for rows in counts for length in lengths), key=lambda size: (size[0] * size[1], size))
+
+
+def _lengths(padding: RaggedPlan) -> tuple[int, ...]:
+    """Return the lengths that rows will be padded to, up to the longest that the bundle was made with."""
+    longest = max(edge for edges in padding.edges for edge in edges)
+    return EDGES[: bisect_left(EDGES, longest) + 1]
+
+
+def _call(signature: Signature, stacker: Stacker, rows: int, length: int) -> tuple[Bucket, Any, Any]:
+    arrays = [_zeros(spec, rows, length, stacker, leaf) for leaf, spec in enumerate(signature.inputs)]
+    bucket, _ = stacker.bucket(arrays)
+    return bucket, *stacker.stack([arrays], bucket)
 
 
 def _zeros(spec: TensorSpec, rows: int, length: int, stacker: Stacker, leaf: int) -> np.ndarray[Any, Any]:
