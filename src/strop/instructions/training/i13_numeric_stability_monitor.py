@@ -42,8 +42,8 @@ class NumericStabilityMonitor(Instruction):
 
     When it does not:
         Very short steps, where looking at every answer is a large part of the work; fewer ``checkpoints`` cost less. Models
-        that use infinities on purpose in what a watched module answers. Overflows under float16 loss scaling are that scale's business and only
-        watched in forward.
+        that use infinities on purpose in what a watched module answers. Overflows under float16 loss scaling are that
+        scale's business and only watched in forward.
 
     Settings:
         checkpoints: modules to watch: part of their name or of their class's, such as layer_norm; empty: all that have no
