@@ -163,6 +163,24 @@ def test_an_overflow_under_a_loss_scale_is_the_scale_s_business() -> None:
     assert done.tallies["numeric_stability_monitor"]["sound steps"] == 6
 
 
+class Dropping(nn.Module):
+    """Draws random numbers, which watching must not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.drop = training_draft().model, nn.Dropout(0.3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.drop(self.inner(input_ids, attention_mask)["logits"])}
+
+
+def test_watching_a_clean_run_changes_no_bit_of_it() -> None:
+    plain, watched_too = training_draft(model=Dropping), training_draft(model=Dropping)
+    train(plain, Recipe(), HOST)
+    train(watched_too, Recipe([MONITOR]), HOST)
+    assert equal(dict(plain.model.state_dict()), dict(watched_too.model.state_dict()))
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_clean_run_raises_no_alarm(seed: int) -> None:
     draft = training_draft(epochs=100)

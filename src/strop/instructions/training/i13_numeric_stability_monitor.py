@@ -41,9 +41,9 @@ class NumericStabilityMonitor(Instruction):
         hours until somebody looks.
 
     When it does not:
-        Steps that take less than about ten milliseconds, where looking costs more than 3 %. Models that use infinities on
-        purpose in what a watched module answers. Overflows under float16 loss scaling are that scale's business and only
-        watched in forward.
+        Very short steps, where looking at every answer is a large part of the work; fewer ``checkpoints`` cost less. Models
+        that use infinities on purpose in what a watched module answers. Overflows under float16 loss scaling are that
+        scale's business and only watched in forward.
 
     Settings:
         checkpoints: modules to watch: part of their name or of their class's, such as layer_norm; empty: all that have no
