@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
@@ -45,7 +47,7 @@ def test_products_are_told_from_the_rest() -> None:
         OperatorShare("aten::mkldnn_convolution", 0.2, 1),
         OperatorShare("aten::add", 0.3, 1),
     )
-    profile = Profile(seconds=1, operators=rows, inside=1, profiled=1, starts=3)
+    profile = Profile(seconds=1, timed=1, operators=rows, inside=1, profiled=1, starts=3)
     assert profile.product_share == pytest.approx(0.7)
 
 
@@ -64,3 +66,11 @@ def test_a_slow_model_is_called_a_few_times_only() -> None:
 
 def test_starting_an_operator_costs_something() -> None:
     assert 0 < start_cost() < 1e-2
+
+
+def test_the_time_of_a_call_is_the_mean_over_inputs_each_by_its_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is planted: the three inputs take 1, 2 and 6 s, and once the first is disturbed."""
+    times = iter([[1.0], [1.0, 2.0, 6.0, 1.0, 2.0, 6.0, 100.0]])
+    monkeypatch.setattr(import_module("strop.diagnose.profile"), "_time", lambda model, calls, seconds: next(times))
+    profile = profile_calls(Planted(1, 0), [((torch.eye(8),), {})] * 3, 8.0)
+    assert (profile.timed, profile.seconds) == (3, 3.0)

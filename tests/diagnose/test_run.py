@@ -41,7 +41,7 @@ def test_without_roofs_a_usual_ridge_stands_in() -> None:
 
 def test_overhead_is_the_larger_of_two_estimates_and_at_most_all() -> None:
     def profile(**changes: float) -> Profile:
-        values = {"seconds": 1e-3, "inside": 9e-4, "profiled": 1e-3, "starts": 100, **changes}
+        values = {"seconds": 1e-3, "timed": 1, "inside": 9e-4, "profiled": 1e-3, "starts": 100, **changes}
         return Profile(operators=(OperatorShare("aten::mm", 1, 1),), **values)  # type: ignore[arg-type]
 
     assert overhead_share(profile(), 2e-6) == pytest.approx(0.2)
@@ -68,6 +68,19 @@ def test_a_large_product_is_compute_bound_and_its_bound_is_the_roof() -> None:
     assert point.flops == 2 * 512 * 1024 * 1024
     assert point.bound == pytest.approx(point.flops / 1e11)
     assert point.bottleneck is Bottleneck.COMPUTE and point.product_share > 0.5
+
+
+ROWS = (512, 8, 256, 1024)
+
+
+@pytest.mark.parametrize(("seconds", "timed"), [(1e-9, ROWS[:1]), (5.0, ROWS)], ids=["no time", "time for all"])
+def test_work_is_counted_over_the_inputs_that_were_timed(seconds: float, timed: tuple[int, ...]) -> None:
+    """Inputs differ in length; the time of some over the work of another put MiniLM 13 % above the roof."""
+    model = nn.Linear(256, 64, bias=False)
+    (point,) = diagnose(model, {"some": [torch.ones(rows, 256) for rows in ROWS]}, HOST, seconds=seconds).points
+    mean = sum(timed) / len(timed)
+    assert point.flops == 2 * mean * 256 * 64
+    assert point.traffic == 4 * (256 * 64 + mean * (256 + 64))
 
 
 def test_a_workload_gives_json_with_points_and_suggestions() -> None:

@@ -1,13 +1,14 @@
 """Roofs: what is counted, what is left out, and that they run as arms."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from strop.errors import TargetError
 from strop.measure.arm import Arm
-from strop.measure.roofline import RoofTarget, measure_roofs, roof_spec, streaming_bytes, work
+from strop.measure.roofline import RoofTarget, _best, measure_roofs, roof_spec, streaming_bytes, work
 from strop.measure.target import Target
 
 
@@ -79,6 +80,24 @@ def test_a_build_that_cannot_multiply_a_type_leaves_its_roof_out(tmp_path: Path,
     monkeypatch.setattr(Arm, "start", lambda spec, seed, log: Refusing("MemoryError"))
     with pytest.raises(TargetError, match="not implemented"):
         measure_roofs(seed=1, folder=tmp_path)
+
+
+def test_looks_are_spread_so_that_a_disturbance_does_not_lower_a_roof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other work takes the whole first look at what is best, and at all of the memory."""
+    truth = {"gemm_float32_512": 207.0, "gemm_float32_1024": 199.0, "read_8": 35.0}
+    looks: list[tuple[str, float]] = []
+
+    def rate(arm: object, point: str, seconds: float) -> float:
+        looks.append((point, seconds))
+        disturbed = len([seen for seen, _ in looks if seen == point]) == 1
+        return truth[point] * (0.97 if point.endswith("512") and disturbed else 0.2 if disturbed else 1.0)
+
+    monkeypatch.setattr("strop.measure.roofline._rate", rate)
+    arm: Any = None
+    roofs = _best(arm, {"gemm_float32": ["gemm_float32_512", "gemm_float32_1024"], "read": ["read_8"]}, 1.5)
+    assert roofs == {"gemm_float32": 207.0, "read": 35.0}
+    assert sum(seconds for _, seconds in looks) == pytest.approx(1.5)
+    assert [point for point, _ in looks[3:]] == ["gemm_float32_512", "read_8"] * 3, "only the best size again, and in turns"
 
 
 def test_a_roof_is_an_arm_like_any_other() -> None:

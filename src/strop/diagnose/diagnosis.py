@@ -37,13 +37,13 @@ class PointDiagnosis:
     Attributes:
         point: the operating point.
         bottleneck: what limits it.
-        seconds: median time of a call, unprofiled.
+        seconds: time of a call, unprofiled: the mean over the inputs timed, each by its median.
         operators: by own time, largest first.
         operator_calls: operators started per call.
         product_share: of the operators' time, in matrix products, convolutions and attention.
         overhead_share: of the call, spent starting operators rather than in them (estimate: their number times the
             measured cost of starting an empty one, or the time outside operators, whichever is larger).
-        flops: floating-point operations per call, as torch counts them.
+        flops: floating-point operations per call, as torch counts them: the mean over the same inputs.
         uncounted: operators that compute products but that torch's counter does not know; flops are then too low.
         traffic: compulsory bytes: weights, inputs, outputs, and of an embedding only the rows taken.
         bound: shortest possible seconds, ``max(flops / P, traffic / BW)``; 0 when the roofs were not measured.

@@ -27,7 +27,8 @@ class Profile:
     """What profiling saw at one operating point.
 
     Attributes:
-        seconds: median time of a call, unprofiled.
+        seconds: time of a call, unprofiled: the mean over the inputs timed, each by its median.
+        timed: how many inputs were timed, from the first on; what is counted per call is counted over these.
         operators: by own time, largest first.
         inside: seconds per call inside operators, as the profiler saw them.
         profiled: seconds per call while profiled.
@@ -35,6 +36,7 @@ class Profile:
     """
 
     seconds: Seconds
+    timed: int
     operators: tuple[OperatorShare, ...]
     inside: Seconds
     profiled: Seconds
@@ -51,8 +53,9 @@ def profile_calls(model: nn.Module, calls: Sequence[Call], seconds: Seconds) -> 
     with torch.inference_mode():
         _time(model, calls, seconds / 8)
         times = _time(model, calls, seconds / 2)
-        median = statistics.median(times)
-        count = max(1, min(len(times), int(seconds / 4 / median)))
+        timed = min(len(times), len(calls))
+        mean = statistics.fmean(statistics.median(times[number :: len(calls)]) for number in range(timed))
+        count = max(1, min(len(times), int(seconds / 4 / mean)))
         start = time.perf_counter()
         with profile(activities=[ProfilerActivity.CPU], acc_events=True) as seen:
             for args, kwargs in itertools.islice(itertools.cycle(calls), count):
@@ -63,7 +66,8 @@ def profile_calls(model: nn.Module, calls: Sequence[Call], seconds: Seconds) -> 
     total = sum(spent for spent, _ in own.values()) or 1e-12
     operators = [OperatorShare(name, spent / total, round(n / count)) for name, (spent, n) in own.items()]
     return Profile(
-        seconds=median,
+        seconds=mean,
+        timed=timed,
         operators=tuple(sorted(operators, key=lambda o: -o.share)),
         inside=total / count,
         profiled=profiled,

@@ -13,7 +13,7 @@ from strop.contract.workload import InferenceWorkload
 from strop.diagnose.diagnosis import Bottleneck, Diagnosis, PointDiagnosis
 from strop.diagnose.profile import Profile, profile_calls, start_cost
 from strop.diagnose.suggest import suggest
-from strop.diagnose.work import count_work
+from strop.diagnose.work import count_work, mean_work
 from strop.measure.host import Host
 from strop.surgery.facts import read_facts
 from strop.surgery.flow import torch_call
@@ -48,7 +48,7 @@ def diagnose(
         host: the machine.
         roofs: measured roofs, in place of ``host.roofs``.
         facts: what is known about the model; without them only the points are diagnosed.
-        seconds: about how long to spend on all points together; counting, which also warms up, comes on top.
+        seconds: about how long to spend on all points together; counting the work of the calls comes on top.
     """
     limits = host.roofs if roofs is None else roofs
     cost = start_cost()
@@ -96,8 +96,8 @@ def overhead_share(profile: Profile, cost: Seconds) -> float:
 def _point(
     name: str, model: nn.Module, calls: Sequence[Call], roofs: Mapping[str, float], cost: Seconds, seconds: Seconds
 ) -> PointDiagnosis:
-    work = count_work(model, calls[len(calls) // 2])
     profile = profile_calls(model, calls, seconds)
+    work = mean_work([count_work(model, call) for call in calls[: profile.timed]])
     overhead = overhead_share(profile, cost)
     measured = {"gemm_float32", "read"} <= roofs.keys()
     return PointDiagnosis(

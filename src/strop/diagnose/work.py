@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -49,6 +50,15 @@ def count_work(model: nn.Module, call: Call) -> Work:
     outputs, _ = flatten(answer)
     traffic = sum(map(_bytes, (*weights.values(), *inputs, *outputs))) + sum(taken)
     return Work(flops=counter.get_total_flops(), uncounted=tuple(missed), traffic=traffic)
+
+
+def mean_work(works: Sequence[Work]) -> Work:
+    """Return the work of a call on average: calls of several lengths are timed together, so they count together."""
+    return Work(
+        flops=round(fmean(work.flops for work in works)),
+        uncounted=tuple(sorted({name for work in works for name in work.uncounted})),
+        traffic=round(fmean(work.traffic for work in works)),
+    )
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]

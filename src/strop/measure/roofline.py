@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from strop.measure.host import cache_sizes, usable_memory
 from strop.units import Bytes, Seconds
 
 SIZES = (512, 1024, 2048)
-"""Sides of the square matrices; a roof is the best over them."""
+"""Sides of the square matrices; a roof is the best over them. Few cores do best on the small ones, many on the large."""
+AGAIN = 3
+"""Further looks at the best size."""
 DTYPES = ("float32", "bfloat16", "int8")
 """Element types of the matrix products; int8 accumulates in int32."""
 _FALLBACK_CACHE = 32 << 20
@@ -148,18 +150,29 @@ def measure_roofs(
     families |= {kind: [f"{kind}_{stream}"] for kind in ("read", "copy")}
     if also_read:
         families[f"read_{also_read}"] = [f"read_{also_read}"]
-    roofs: dict[str, float] = {}
     everything = [point for points in families.values() for point in points]
     with Arm.start(roof_spec(everything, threads=threads), seed=seed, log=folder / "roofs.log") as arm:
         arm.load()
-        for family, points in families.items():
-            share = seconds / len(families) / len(points)
-            try:
-                roofs[family] = max(_rate(arm, point, share) for point in points)
-            except TargetError as error:
-                if not family.startswith("gemm_") or error.kind not in ("RuntimeError", "NotImplementedError"):
-                    raise
-    return roofs
+        return _best(arm, families, seconds)
+
+
+def _best(arm: Arm, families: Mapping[str, Sequence[str]], seconds: Seconds) -> dict[str, float]:
+    """Look at every point once and then, with the other half of the time, again at the best of each family.
+
+    The looks are spread over the whole time, so that a short disturbance cannot lower a roof for good.
+    """
+    rates: dict[str, dict[str, float]] = {}
+    for family, points in families.items():
+        try:
+            rates[family] = {point: _rate(arm, point, seconds / 2 / len(families) / len(points)) for point in points}
+        except TargetError as error:
+            if not family.startswith("gemm_") or error.kind not in ("RuntimeError", "NotImplementedError"):
+                raise
+    for _ in range(AGAIN):
+        for seen in rates.values():
+            point = max(seen, key=lambda name: seen[name])
+            seen[point] = max(seen[point], _rate(arm, point, seconds / 2 / AGAIN / len(rates)))
+    return {family: max(seen.values()) for family, seen in rates.items()}
 
 
 def _rate(arm: Arm, point: str, seconds: Seconds) -> float:
