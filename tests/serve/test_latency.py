@@ -76,6 +76,7 @@ def test_the_likely_time_is_what_all_but_one_in_twenty_keep() -> None:
 
 def test_what_was_seen_is_read_after_some_time_of_work_so_that_quick_batches_do_not_pay_for_it() -> None:
     model = affine()
+    model.observe(4, 8, 16e-3)
     assert model.observe(4, 8, 50e-3) == pytest.approx(50 / 16)
     assert model.likely(4, 8) == pytest.approx(50e-3), "a long batch is believed at once"
     quick = affine(fixed=1e-4, each=1e-5)
