@@ -54,7 +54,8 @@ async def strop_server() -> None:
     app = App(desk, signature, name="identity", platform="identity", limits=Limits())
     await serve(app, Address(port=PORTS["strop"], admin_port=0), {})
     accounts, batches = desk.scheduler.accounts, desk.batch_rows
-    print(f"strop: {accounts.sent} sent, {accounts.ended[Outcome.OK]} ok, rows of batches {batches.total:.0f}, open {accounts.open}")
+    done = f"{accounts.ended[Outcome.OK]} ok, rows of batches {batches.total:.0f}, open {accounts.open}"
+    print(f"strop: {accounts.sent} sent, {done}")
 
 
 async def bare_server() -> None:

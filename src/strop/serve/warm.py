@@ -17,12 +17,12 @@ from strop.serve.request import Bucket
 from strop.serve.stack import EDGES, Stacker
 from strop.units import Seconds
 
-BUDGET: Seconds = 1.0
+BUDGET: Seconds = 0.5
 """Time for measuring at start; what it does not reach is predicted from what it does."""
 UNKNOWN = 32
 """Size tried for a dimension that varies without anything saying how."""
-SMALL = 8
-"""Calls of at most that many rows are made once before any is timed: what an engine compiles for a shape it then has."""
+SMALL = 1
+"""Calls of at most so many rows are made once before any is timed: what an engine compiles for a shape it then has."""
 REPEATS = 3
 FIELDS = ("rows", "width", "seconds")
 
