@@ -8,20 +8,17 @@ from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.diagnose.suggest import RULES
-from strop.ledger.judgement import read_comparisons, record_judgement
-from strop.measure.collect import block_plan
 from strop.measure.confirm import FAR_ROUND
-from strop.measure.plan import ScreenPlan
-from strop.measure.result import Comparison, Finding, Verdict
+from strop.measure.result import Comparison, Finding
 from strop.measure.roofline import measure_roofs
 from strop.observe import Level
 from strop.search.choose import Found, choose_and_confirm
 from strop.search.claims import claim_parts
 from strop.search.climb import Standing, climb
+from strop.search.run import placebo_doubts
 from strop.search.session import Session
 from strop.units import Seconds
 
-CALIBRATION_PAIRS = 6
 DIAGNOSIS_TIMEOUT: Seconds = 120.0
 ROOF_SECONDS: Seconds = 1.5
 DETERMINISM_CALLS = 3
@@ -56,14 +53,7 @@ def search(session: Session) -> Search:
     placebo = _calibrate(session)
     findings = _determinism(session)
     gains = _diagnose(session)
-    if placebo.verdict in (Verdict.FASTER, Verdict.SLOWER):
-        findings.append(
-            Finding(
-                code="placebo-kept",
-                message=f"the original under another name was found {placebo.verdict.value}, so no claim of this run can stand",
-                advice="run again on a quieter machine",
-            )
-        )
+    findings += placebo_doubts(placebo)
     if session.reserved > session.budget.left:
         message = f"confirming a claim takes about {session.reserved:.0f} s here, and {session.budget.left:.0f} s are left"
         advice = (
@@ -119,25 +109,8 @@ def _determinism(session: Session) -> list[Finding]:
 
 
 def _calibrate(session: Session) -> Comparison:
-    """A/A: the original against itself under another name; gives the noise and is the placebo of the race."""
-
-    def measure() -> dict[str, Any]:
-        original, placebo = session.original_and_placebo()
-        plan = ScreenPlan(
-            delta=session.request.delta,
-            metric=session.request.metric,
-            max_pairs=CALIBRATION_PAIRS,
-            min_pairs=CALIBRATION_PAIRS,
-        )
-        pairs = session.bench.screen("placebo", original, placebo, plan, lambda: False)
-        session.bench.dismiss(placebo)
-        return {"judgement": record_judgement(session.ledger, "placebo", plan, pairs, session.materials.points)}
-
-    row = session.ledger.step("placebo", measure)
-    comparison = read_comparisons(row["judgement"])["all"]
-    session.spread = max(0.005, comparison.evidence.get("sigma", session.spread))
-    original = session.original()
-    session.pair_seconds = block_plan(original.profile, original.profile).pair_seconds
+    """Measure the noise, and set aside what confirming will take as far as anybody can tell now."""
+    comparison, original = session.calibrate(), session.original()
     session.expect_confirm(original.seconds / TYPICAL_GAIN, session.pair_seconds, FAR_ROUND, TYPICAL_GAIN)
     session.tell(
         "baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s"
