@@ -35,7 +35,7 @@ class CourseTarget:
 
         Raises:
             DeclinedError: an instruction does not fit.
-            TrainingError: training was stopped, or its loss or a weight is not a finite number.
+            TrainingError: training was stopped, or its loss, a weight or the metric is not a finite number.
         """
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with own_random_numbers(self._draft.seed):
@@ -70,6 +70,8 @@ class CourseTarget:
         if not math.isfinite(float(loop.step_loss)) or not all(bool(torch.isfinite(value).all()) for value in weights):
             raise TrainingError(f"training diverged: after {loop.step} steps the loss or a weight is not a finite number")
         self._score = evaluate(loop, workload.metric, workload.confirming)
+        if not math.isfinite(self._score):
+            raise TrainingError(f"{workload.metric.name} is {self._score:g} after training")
 
 
 def open_course(arguments: Mapping[str, Any]) -> CourseTarget:
