@@ -237,6 +237,10 @@ def speed_only():
     return workload(metric=strop.unjudged("a test of speed"))
 
 
+def long():
+    return workload(epochs=12)
+
+
 def broken():
     return workload(loss=lambda outputs, batch: outputs.mean() / 0)
 '''
@@ -446,7 +450,7 @@ def training_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def training_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with training workloads: ``workload``, ``speed_only``, ``broken``."""
+    """A file with training workloads: ``workload``, ``speed_only``, ``long``, ``broken``."""
     file = tmp_path_factory.mktemp("训练") / "a training.py"
     file.write_text(TRAINING, encoding="utf-8")
     return file

@@ -35,8 +35,8 @@ from strop.trial.reference import Reference
 from strop.trial.steps import POINT, STEPS
 from strop.trial.training import Planned, TrainingShop, training_draft
 
-WARMING = WarmRule(min_calls=2, min_seconds=0.5, window=3, max_seconds=4.0)
-"""A sweep is several steps already, and steps are long: a few of them are past what is slow only once."""
+WARMING = WarmRule(min_calls=1, min_seconds=0.5, window=3, max_seconds=4.0)
+"""Loading has taken a sweep, which is several steps, and profiling takes another: what is slow only once is past by then."""
 
 
 @contextlib.contextmanager
