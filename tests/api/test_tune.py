@@ -29,6 +29,14 @@ def test_a_budget_too_small_is_told_with_the_one_that_would_do(training_file: Pa
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_a_live_training_reaches_its_processes(tmp_path: Path) -> None:
+    from strop.testing.models import sentences_workload
+
+    result = strop.optimize(sentences_workload(name="live one"), aim="throughput", budget=12, out=tmp_path / "run")
+    assert result.exit_code == 3 and "give a budget of" in result.report.outcome.reason
+    assert result.report.subject.reference is None
+
+
 @pytest.mark.parametrize(
     ("function", "settings", "words"),
     [

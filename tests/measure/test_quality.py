@@ -187,3 +187,12 @@ def test_input_that_cannot_be_paired_is_an_error() -> None:
 def test_results_survive_json() -> None:
     found = judge_scores(*outcomes(200, 4, 4), margin=0.01, metric="a")
     assert QualityResult.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_five_whole_runs_are_judged_by_their_differences_even_where_all_are_perfect() -> None:
+    perfect, worse = np.ones(5), np.array([1.0, 0.9, 0.9, 0.9, 0.9])
+    settings = {"margin": 0.01, "metric": "accuracy", "smallest": 5, "proportions": False}
+    found = judge_scores(perfect, perfect, **settings)  # type: ignore[arg-type]
+    assert (found.guard, found.test, found.discordance) == (Guard.HELD, "paired t-test", None)
+    assert judge_scores(perfect, worse, **settings).guard is Guard.BROKEN  # type: ignore[arg-type]
+    assert judge_scores(perfect, perfect, margin=0.01, metric="accuracy").guard is Guard.UNPROVEN  # five answers prove little

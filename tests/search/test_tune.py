@@ -143,7 +143,6 @@ def tuning(tmp_path: Path) -> Iterator[Callable[..., Planted]]:
             facts=Facts(dynamic=True),
             shop=None,  # type: ignore[arg-type]
             logs=tmp_path,
-            size={},
         )
 
     yield build
@@ -259,6 +258,15 @@ def test_a_resumed_sitting_repeats_nothing_and_ends_alike(tuning: Callable[..., 
     assert kept(found) == {BUCKETING, AMP}
     assert world.courses[:3] == done and len(world.courses) == 2 * SEEDS == len(set(world.courses))
     assert set(world.seated[started:]) == {"baseline"}  # no candidate was started again
+
+
+def test_a_resumed_sitting_with_little_time_left_goes_on_and_is_not_told_to_begin_larger(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={AMP: 2.0})
+    first = tuning(world, only=(AMP,))
+    assert kept(tune(first)) == {AMP}
+    world.now = 3590.0
+    found = tune(tuning(world, resume=True, only=(AMP,)))
+    assert kept(found) == {AMP} and not found.findings
 
 
 def test_a_plain_training_that_fails_is_an_error(tuning: Callable[..., Planted]) -> None:

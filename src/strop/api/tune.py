@@ -67,7 +67,6 @@ def open_tuning(
             facts=facts,
             shop=shop,
             logs=logs,
-            size={},
         )
 
 
@@ -113,7 +112,7 @@ def assemble_tuning(folder: Path, spent: float) -> RunReport:
     )
 
 
-def _steps(rows: tuple[Latency, ...], size: dict[str, float] | None) -> tuple[Latency, ...]:
+def _steps(rows: tuple[Latency, ...], size: dict[str, Any] | None) -> tuple[Latency, ...]:
     """Turn sweeps into single steps."""
     if size is None:
         return ()

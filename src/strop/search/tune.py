@@ -68,9 +68,9 @@ def tune(tuning: Tuning) -> Tuned:
     found = Tuned()
     tuning.measure_size()
     tuning.expect()
-    if short := _too_short(tuning):
-        found.findings.append(short)
-        tuning.tell("warning", f"{short.message}; {short.advice}", level=Level.WARNING)
+    if short := tuning.ledger.step("budget", lambda: _too_short(tuning)):  # once: later sittings have less time and less to do
+        found.findings.append(Finding(**short))
+        tuning.tell("warning", f"{short['message']}; {short['advice']}", level=Level.WARNING)
         return found
     found.findings += placebo_doubts(tuning.calibrate())
     tuning.tell(
@@ -98,21 +98,19 @@ def _race_and_claim(tuning: Tuning, found: Tuned) -> None:
         alpha = (1 - FIRST_SHARE) / (MOST_CLAIMS - 1) * tuning.request.alpha
 
 
-def _too_short(tuning: Tuning) -> Finding | None:
-    """Return the finding that the budget does not hold a confirmation and a single trial, or ``None``."""
+def _too_short(tuning: Tuning) -> dict[str, str] | None:
+    """Return what to tell where the budget does not hold a confirmation and a single trial, else ``None``."""
     trial = _trial_seconds(tuning)
     if tuning.budget.allows(trial, tuning.reserved):
         return None
     needed = SPARE * (tuning.ledger.elapsed + 2 * trial + tuning.reserved)
     courses = "" if tuning.workload.metric.unjudged else f", {SEEDS} whole trainings of each arm included"
-    return Finding(
-        code="budget-too-small",
-        message=(
-            f"confirming a claim takes about {show_seconds(tuning.reserved)} here{courses}, and "
-            f"{show_seconds(max(0.0, tuning.budget.left))} are left"
-        ),
-        advice=f"give a budget of {math.ceil(needed / 60)}m or more",
-    )
+    left = show_seconds(max(0.0, tuning.budget.left))
+    return {
+        "code": "budget-too-small",
+        "message": f"confirming a claim takes about {show_seconds(tuning.reserved)} here{courses}, and {left} are left",
+        "advice": f"give a budget of {math.ceil(needed / 60)}m or more",
+    }
 
 
 def _trial_seconds(tuning: Tuning) -> Seconds:

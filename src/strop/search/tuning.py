@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ LEAST_ROUNDS = 3
 TYPICAL_GAIN = 2.0
 """Guess, before anything was tried, of how much faster the result takes its steps."""
 
+SIZE_TIMEOUT: Seconds = 600.0
 COURSE_TIMEOUT: Seconds = 60.0
 PATIENCE = 4.0
 """A whole training counts as hung after this many times what it should take, and :data:`COURSE_TIMEOUT` more."""
@@ -78,18 +79,23 @@ class Tuning(Run):
         facts: about it.
         shop: describes its processes.
         logs: folder for their output.
-        size: of the whole training: ``steps``, ``samples`` in each, and seconds that ``judging`` its metric takes.
+        size: of the plain training: ``steps``, ``samples`` in each, seconds that ``judging`` its metric takes, and ``price``.
     """
 
     workload: TrainingWorkload
     facts: Facts
     shop: TrainingShop
     logs: Path
-    size: Mapping[str, float]
+    size: Mapping[str, Any] = field(default_factory=dict)
 
     def measure_size(self) -> None:
-        """Ask the plain training how long it is."""
-        self.size = self.ledger.step("size", lambda: self.bench.call(self.original(), "size", {}, COURSE_TIMEOUT * 10))
+        """Ask the plain training how long it is, and note what its process takes."""
+
+        def ask() -> dict[str, Any]:
+            plain = self.original()
+            return {**self.bench.call(plain, "size", {}, SIZE_TIMEOUT), "price": Price.of(plain).to_json()}
+
+        self.size = self.ledger.step("size", ask)
 
     def expect(self, candidate: Price | None = None, screened: Comparison | None = None) -> None:
         """Set aside what confirming a candidate takes; before there is one, of one with a typical gain."""
@@ -98,7 +104,7 @@ class Tuning(Run):
 
     def plain_price(self) -> Price:
         """What the plain training takes."""
-        return Price.of(self.original())
+        return Price.from_json(self.size["price"])
 
     def rounds_seconds(self, rounds: int, candidate: Price, screened: Comparison | None) -> Seconds:
         """Return what ``rounds`` fresh pairs of processes take, with their pairs."""
@@ -121,7 +127,8 @@ class Tuning(Run):
 
     def course_seconds(self, price: Price) -> Seconds:
         """Return what a whole training takes, judging included, as far as its steps tell."""
-        return price.loading + self.size["steps"] * price.profile.call_seconds / STEPS + self.size["judging"]
+        steps = self.size["steps"] * price.profile.call_seconds / STEPS
+        return float(price.loading + steps + self.size["judging"])
 
     def course(self, recipe: Recipe, number: int, expected: Seconds) -> dict[str, Any]:
         """Train from beginning to end in a fresh process, once; return ``score``, or what ``failed``.
