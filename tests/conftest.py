@@ -214,6 +214,97 @@ FAULTS = {
 """Instruction → what it does to the answer, in the process that measures; numbers from 90 on, in this order."""
 
 
+TRAINING = '''"""A tiny training whose batches take long to put together."""
+
+import time
+
+import strop
+from strop.testing.models import pad, sentences_workload
+
+PAUSE = 0.012
+
+
+def slow_pad(rows):
+    time.sleep(PAUSE)
+    return pad(rows)
+
+
+def workload(**changes):
+    return sentences_workload(**{"name": "tiny training", "collate": slow_pad, **changes})
+
+
+def speed_only():
+    return workload(metric=strop.unjudged("a test of speed"))
+
+
+def long():
+    """Judged on what it was trained on, so that training shows."""
+    batch = pad(list(workload().data))
+    return workload(epochs=12, confirming=strop.Split(inputs=[batch], labels=[batch["labels"]]))
+
+
+def broken():
+    return workload(loss=lambda outputs, batch: outputs.mean() / 0)
+'''
+
+TRAINING_CHANGE = '''"""Changes a training on purpose."""
+
+import os
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from strop.contract.card import Aim, Card, Fidelity
+from strop.contract.instruction import Instruction
+from strop.contract.ties import Trait, ties
+from strop.testing.models import pad
+
+
+def raising(text):
+    def loss(outputs, batch):
+        raise ValueError(text)
+
+    return loss
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class {name}(Instruction):
+    """Plant a change of the training."""
+
+    card = Card(aims=frozenset({{Aim.THROUGHPUT}}), fidelity=Fidelity.{fidelity}, prior={prior})
+
+    def ties(self):
+        return ties(needs=(Trait.TRAINING,))
+
+    def decline(self, draft, host):
+        return {declines!r}
+
+    def at_loop(self, draft, tally):
+        plan = draft.training
+        {act}
+'''
+
+QUICK = "plan.collate = pad; tally.add('collates', 1)"
+TRAINING_CHANGES: dict[str, tuple[str, str, float, str | None]] = {
+    "quick": (QUICK, "EXACT", 2.0, None),
+    "placid": ("tally.add('nothing', 1)", "EXACT", 1.9, None),
+    "frozen": (
+        f"{QUICK}; plan.optimizer = lambda model: torch.optim.SGD(model.parameters(), lr=0.0)",
+        "LOSSY",
+        3.0,
+        None,
+    ),
+    "raiser": ("plan.loss = raising('planted in the loss'); tally.add('faults', 1)", "EXACT", 1.8, None),
+    "leaver": ("os._exit(7)", "EXACT", 1.7, None),
+    "idle": ("pass", "EXACT", 1.6, None),
+    "picky": ("pass", "EXACT", 1.5, "planted: it fits nobody"),
+    "greedy": ("torch.empty(1 << 46, dtype=torch.uint8)", "EXACT", 1.4, None),
+}
+"""Instruction → what it does at LOOP, its fidelity, its prior and why it declines; numbers from 90 on, in this order."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WholeRun:
     """A run that was interrupted once and then finished.
@@ -358,6 +449,32 @@ def faulty_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strop-faulty\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[strop.instructions]\nfaulty = strop_faulty.instructions\n")
     return place
+
+
+@pytest.fixture(scope="session")
+def training_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for ``PYTHONPATH`` with an installed distribution whose instructions change a training in known ways."""
+    place = tmp_path_factory.mktemp("training plugin")
+    package = place / "strop_planted" / "instructions"
+    (package / "training").mkdir(parents=True)
+    for folder in (package.parent, package, package / "training"):
+        (folder / "__init__.py").write_text("")
+    for number, (name, (act, fidelity, prior, declines)) in enumerate(TRAINING_CHANGES.items(), start=90):
+        text = TRAINING_CHANGE.format(act=act, name=name.capitalize(), fidelity=fidelity, prior=prior, declines=declines)
+        (package / "training" / f"i{number}_{name}.py").write_text(text)
+    metadata = place / "strop_planted-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strop-planted\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[strop.instructions]\nplanted = strop_planted.instructions\n")
+    return place
+
+
+@pytest.fixture(scope="session")
+def training_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with training workloads: ``workload``, ``speed_only``, ``long``, ``broken``."""
+    file = tmp_path_factory.mktemp("训练") / "a training.py"
+    file.write_text(TRAINING, encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ StropError
 │   ├── WorkerDiedError      an arm's process ended or was killed
 │   └── WorkerTimeoutError   an arm did not answer within its time limit
 ├── PrepareError             a moment or an engine failed while preparing an artefact
+│   ├── DeclinedError        an instruction does not fit this model or machine
+│   └── NoEffectError        an instruction changed nothing
 ├── TrainingError            training cannot go on: a step failed, was halted, or a checkpoint does not fit
 ├── ArtefactError            a bundle cannot be opened: corrupt, foreign or unsafe
 └── LedgerError              a record on disk is damaged or disagrees with its own digests
@@ -89,6 +91,14 @@ class WorkerTimeoutError(MeasureError):
 
 class PrepareError(StropError):
     """A moment or an engine failed while preparing an artefact."""
+
+
+class DeclinedError(PrepareError):
+    """An instruction does not fit this model or machine; the message is its reason."""
+
+
+class NoEffectError(PrepareError):
+    """An instruction changed nothing in this model; the message names it."""
 
 
 class TrainingError(StropError):

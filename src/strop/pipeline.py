@@ -23,7 +23,7 @@ from strop.contract.recipe import Recipe
 from strop.contract.settings import encode
 from strop.contract.tally import Tally
 from strop.contract.ties import Trait
-from strop.errors import MissingExtraError, PrepareError
+from strop.errors import DeclinedError, MissingExtraError, PrepareError
 from strop.ledger.cache import publish
 from strop.measure.host import Host
 
@@ -173,7 +173,7 @@ def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path, graph: Calla
         return Preparation(outcome=Outcome.LACKS_DEPENDENCY, reason=str(error), engine=draft.engine)
     except PrepareError as error:
         return Preparation(outcome=Outcome.FAILED, reason=str(error), engine=draft.engine)
-    return _told(draft, recipe, engine.name, tallies)
+    return told(draft, recipe, engine.name, tallies)
 
 
 def train(
@@ -190,17 +190,29 @@ def train(
 
     Errors of the training itself leave as they are; an instruction that declines becomes the outcome before any work.
     """
-    for instruction in recipe:
-        reason = instruction.decline(draft, host) or _absent(instruction)
-        if reason:
-            return Preparation(outcome=Outcome.DECLINED, reason=f"{instruction.name}: {reason}")
     try:
-        tallies = walk(draft, recipe, Moment.LOOP)
+        tallies = begin_training(draft, recipe, host)
+    except DeclinedError as error:
+        return Preparation(outcome=Outcome.DECLINED, reason=str(error))
     except MissingExtraError as error:
         return Preparation(outcome=Outcome.LACKS_DEPENDENCY, reason=str(error))
     _fit(draft, run, device)
     walk(draft, recipe, Moment.FINISH, since=Moment.FINISH, tallies=tallies)
-    return _told(draft, recipe, draft.engine, tallies)
+    return told(draft, recipe, draft.engine, tallies)
+
+
+def begin_training(draft: Draft, recipe: Recipe, host: Host) -> dict[str, Tally]:
+    """Let the instructions act on the draft up to LOOP, so that a loop over it can be entered; return their tallies.
+
+    Raises:
+        DeclinedError: an instruction does not fit this model or machine; nothing was done.
+        MissingExtraError: one needs a package that is not installed.
+    """
+    for instruction in recipe:
+        reason = instruction.decline(draft, host) or _absent(instruction)
+        if reason:
+            raise DeclinedError(f"{instruction.name}: {reason}")
+    return walk(draft, recipe, Moment.LOOP)
 
 
 def _absent(instruction: Instruction) -> str | None:
@@ -231,7 +243,7 @@ def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
     return graph
 
 
-def _told(draft: Draft, recipe: Recipe, engine: str, tallies: Mapping[str, Tally]) -> Preparation:
+def told(draft: Draft, recipe: Recipe, engine: str, tallies: Mapping[str, Tally]) -> Preparation:
     """Turn tallies into the outcome: an instruction that acts before ENGINE and changed nothing had no effect."""
     idle = [
         i.name for i in recipe if any(m <= Moment.LOWER for m in i.moments()) and tallies[i.name].total == 0 and not i.card.pinned

@@ -295,7 +295,7 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing_that_was_recorded(
     ("settings", "error", "message"),
     [
         ({"aim": "latency "}, UsageError, "Did you mean 'latency'"),
-        ({"aim": "memory"}, UsageError, "cannot be asked of an inference workload"),
+        ({"aim": "memory"}, UsageError, "cannot be asked for"),
         ({"budget": "4 minutes"}, UsageError, "a duration was expected"),
         ({"max_drop": "1 percent"}, UsageError, "a quality budget was expected"),
         ({"only": ["model_serving_framwork"]}, RecipeError, "Did you mean 'model_serving_framework'"),

@@ -170,7 +170,7 @@ def test_files_of_somebody_else_are_left_alone(tiny_workload: Path, place: Path,
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--aim", "latncy", "aim 'latncy' cannot be asked of an inference workload. Did you mean 'latency'?"),
+        ("--aim", "latncy", "aim 'latncy' cannot be asked for. Did you mean 'latency'?"),
         ("--aim", "quality", "Known: latency, throughput."),
         ("--budget", "4 minuets", "a duration was expected, for instance 90s, 4m or 1h; got '4 minuets'"),
         ("--budget", "-3m", "a duration was expected"),

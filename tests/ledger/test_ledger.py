@@ -104,3 +104,11 @@ def test_paths_with_spaces_and_chinese_characters_work(tmp_path: Path) -> None:
     with Ledger.create(folder, {}) as ledger:
         ledger.step("步骤 one", lambda: "结果")
     assert read_steps(folder)[0]["result"] == "结果"
+
+
+def test_time_before_the_directory_was_opened_counts(tmp_path: Path) -> None:
+    with Ledger.create(tmp_path / "run", {}) as ledger:
+        ledger.count(100.0)
+        ledger.step("one", lambda: 1)
+    with Ledger.resume(tmp_path / "run") as again:
+        assert 100 <= again.elapsed < 110

@@ -208,3 +208,12 @@ def test_what_is_needed_counts_related_scores_as_related() -> None:
     related = judge_scores(np.ones(480), right, margin=0.02, metric="overlap", clusters=list(sources))
     assert alone.needed_n is not None and related.needed_n is not None
     assert 10 * alone.needed_n < related.needed_n < 20 * alone.needed_n
+
+
+def test_five_whole_runs_are_judged_by_their_differences_even_where_all_are_perfect() -> None:
+    perfect, worse = np.ones(5), np.array([1.0, 0.9, 0.9, 0.9, 0.9])
+    settings = {"margin": 0.01, "metric": "accuracy", "smallest": 5, "proportions": False}
+    found = judge_scores(perfect, perfect, **settings)  # type: ignore[arg-type]
+    assert (found.guard, found.test, found.discordance) == (Guard.HELD, "paired t-test", None)
+    assert judge_scores(perfect, worse, **settings).guard is Guard.BROKEN  # type: ignore[arg-type]
+    assert judge_scores(perfect, perfect, margin=0.01, metric="accuracy").guard is Guard.UNPROVEN  # five answers prove little

@@ -20,7 +20,7 @@ class Fresh:
     def __init__(self, luck: list[float]) -> None:
         self.luck, self.asked, self.told = luck, [], []  # type: ignore[var-annotated]
         self.request, self.baseline = Request(), SimpleNamespace()
-        self.materials = SimpleNamespace(points=("p0",))
+        self.points = ("p0",)
         self.bench = self
         self.ledger = SimpleNamespace(step=lambda key, measure: measure())
 

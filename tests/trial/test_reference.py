@@ -172,9 +172,13 @@ def workload():
 def test_a_training_workload_is_loaded_as_one_and_each_kind_names_its_command(place: Any, kit: SimpleNamespace) -> None:
     training, inference = place.refer(TRAINING), kit
     assert type(training.load_training()).__name__ == "TrainingWorkload"
+    assert type(training.load_any()).__name__ == "TrainingWorkload"
     with pytest.raises(WorkloadError, match=r"a strop\.InferenceWorkload was expected\. It is for: strop train"):
         training.load()
     with pytest.raises(WorkloadError, match=r"a strop\.TrainingWorkload was expected\. It is for: strop optimize"):
         place.refer(f"{inference.MLP}\n").load_training()
     with pytest.raises(WorkloadError, match="says nothing about loss and optimizer"):
         parse_reference("hf:some/model").load_training()
+    assert type(place.refer(f"{inference.MLP}\n").load_any()).__name__ == "InferenceWorkload"
+    with pytest.raises(WorkloadError, match=r"a strop\.InferenceWorkload or a strop\.TrainingWorkload was expected"):
+        place.refer("def workload():\n    return 3\n").load_any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,33 @@ from strop.api.assemble import assemble
 from strop.api.bundles import save_bundle
 from strop.api.result import KEPT, NOTHING_PAID, Result
 from strop.api.run import open_ledger, open_session, refer
+from strop.api.tune import assemble_tuning, end_tuning, open_tuning
 from strop.bundle.manifest import Origin
 from strop.catalogue import get, write_recipe
 from strop.contract.card import Aim
 from strop.contract.instruction import identity
-from strop.contract.quality import MaxDrop
+from strop.contract.quality import MaxDrop, Quality
 from strop.contract.recipe import Recipe
-from strop.contract.workload import InferenceWorkload
+from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
 from strop.errors import UsageError, did_you_mean
 from strop.ledger.files import seal, write_atomic, write_json
 from strop.ledger.ledger import Ledger
 from strop.observe import Event, Level, Observer, silent
 from strop.report.html import render_html
+from strop.report.model import RunReport
 from strop.search.optimize import Search, describe, search
 from strop.search.request import Request
 from strop.search.session import Session
+from strop.search.tune import tune
 from strop.trial.reference import Reference
 from strop.units import parse_seconds
 
-INFERENCE_AIMS = (Aim.LATENCY, Aim.THROUGHPUT)
+AIMS = {InferenceWorkload: (Aim.LATENCY, Aim.THROUGHPUT), TrainingWorkload: (Aim.THROUGHPUT,)}
+"""Kind of workload → what can be asked of it."""
 
 
 def optimize(
-    workload: str | Path | InferenceWorkload,
+    workload: str | Path | Workload,
     *,
     aim: str = "latency",
     max_drop: str | MaxDrop = "1%",
@@ -49,18 +53,21 @@ def optimize(
     observer: Observer = silent,
     **options: str,
 ) -> Result:
-    """Find what makes a model faster on this machine without losing quality, and prove it.
+    """Find what makes a model, or its training, faster on this machine without losing quality, and prove it.
+
+    Of a training workload the settings of the training are tried: the result is a recipe for :func:`strop.train`.
 
     Args:
         workload: a workload file (``path.py`` or ``path.py:function``), ``hf:FOLDER-OR-ID``, or a live
-            :class:`strop.InferenceWorkload`.
-        aim: ``"latency"`` (time of a call) or ``"throughput"`` (time for many calls).
+            :class:`strop.InferenceWorkload` or :class:`strop.TrainingWorkload`.
+        aim: ``"latency"`` (time of a call) or ``"throughput"`` (time for many calls; of a training: samples per second).
         max_drop: quality that may be lost: ``"1%"`` of the original's value, ``"1pt"`` (0.01) or a plain number.
         budget: time for everything: ``"4m"``, ``"90s"`` or seconds.
         out: the run directory; default ``runs/<name>``.
         seed: of coins, inputs and preparations.
         only: numbers or names of the instructions to try; default: all that apply.
-        exact: confirm by an exact sign-flip test, which assumes no distribution.
+        exact: confirm by an exact sign-flip test, which assumes no distribution; not for trainings, whose few rounds cannot
+            reach the wanted level by it.
         strict: family-wise error probability 1 % instead of 5 %.
         resume: go on with the run in ``out``.
         observer: told what happens.
@@ -83,30 +90,58 @@ def optimize(
         only=tuple(identity(get(key))[0] for key in only),
     )
     with refer(workload, **options) as reference:
+        begun = time.monotonic()
+        loaded = workload if isinstance(workload, Workload) else reference.load_any()
+        _check_asked(loaded, request)
         folder = Path(out) if out is not None else Path("runs") / _name(workload)
-        plan = _plan(workload, reference, request, resume, folder)
+        plan = {**_plan(workload, reference, request, resume, folder), "trains": isinstance(loaded, TrainingWorkload)}
         with open_ledger(folder, plan, resume=resume) as ledger:
-            _run(reference, request, ledger, observer)
-            return _close(ledger, observer)
+            ledger.count(time.monotonic() - begun)
+            _run(reference, loaded, request, ledger, observer)
+            return _close(ledger, observer, assemble_tuning if isinstance(loaded, TrainingWorkload) else assemble)
 
 
-def _run(reference: Reference, request: Request, ledger: Ledger, observer: Observer) -> None:
+def _run(reference: Reference, loaded: Workload, request: Request, ledger: Ledger, observer: Observer) -> None:
     """Search; whatever ends the search early is on record before it leaves."""
     observer(Event("run.started", f"budget {request.budget:.0f} s", data={"budget": request.budget, "elapsed": ledger.elapsed}))
     try:
-        with open_session(reference, request, ledger, observer) as session:
-            about = ledger.step("workload", lambda: _about(session, reference))
-            if reference.replayable and about["digest"] != reference.digest():
-                raise UsageError(f"{reference.value} was changed since this run began; start a new run in another --out.")
+        if isinstance(loaded, TrainingWorkload):
+            with open_tuning(reference, loaded, request, ledger, observer) as tuning:
+                _note_workload(ledger, reference, loaded.metric)
+                tuned = tune(tuning)
+                ledger.step("end", lambda: end_tuning(tuning, tuned))
+            return
+        with open_session(reference, request, ledger, observer, loaded=loaded) as session:
+            _note_workload(ledger, reference, loaded.quality)
             found = search(session)
             ledger.step("end", lambda: _end(session, found, reference))
     except KeyboardInterrupt:
         observer(Event("run.interrupted", "interrupted; what was measured is on disk, --resume goes on", Level.WARNING))
 
 
-def _about(session: Session, reference: Reference) -> dict[str, Any]:
-    quality = session.workload.quality
-    return {"digest": reference.digest(), "unjudged": quality.unjudged, "original": Recipe().key}
+def _check_asked(loaded: Workload, request: Request) -> None:
+    """Refuse what cannot be asked of this kind of workload, before any work.
+
+    Raises:
+        UsageError: the aim, or the way of confirming.
+    """
+    kind = type(loaded).__name__
+    allowed = [str(aim) for aim in AIMS[type(loaded)]]
+    if str(request.aim) not in allowed:
+        raise UsageError(f"aim {str(request.aim)!r} cannot be asked of a strop.{kind}; ask for {' or '.join(allowed)}: --aim …")
+    if request.exact and isinstance(loaded, TrainingWorkload):
+        raise UsageError("--exact needs more rounds than are measured of a training; leave it out.")
+
+
+def _note_workload(ledger: Ledger, reference: Reference, quality: Quality) -> None:
+    """Write down what is measured, and refuse to go on with something else."""
+
+    def about() -> dict[str, Any]:
+        return {"digest": reference.digest(), "unjudged": quality.unjudged, "original": Recipe().key}
+
+    noted = ledger.step("workload", about)
+    if reference.replayable and noted["digest"] != reference.digest():
+        raise UsageError(f"{reference.value} was changed since this run began; start a new run in another --out.")
 
 
 def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any]:
@@ -143,8 +178,8 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
     }
 
 
-def _close(ledger: Ledger, observer: Observer) -> Result:
-    report = assemble(ledger.folder, ledger.elapsed)
+def _close(ledger: Ledger, observer: Observer, report_of: Callable[[Path, float], RunReport]) -> Result:
+    report = report_of(ledger.folder, ledger.elapsed)
     write_json(ledger.folder / "report.json", report.to_json())
     write_atomic(ledger.folder / "report.html", render_html(report).encode())
     if ledger.done("end"):
@@ -168,7 +203,7 @@ def _plan(workload: Any, reference: Reference, request: Request, resume: bool, f
 
 
 def _name(workload: Any) -> str:
-    if isinstance(workload, InferenceWorkload):
+    if isinstance(workload, Workload):
         return workload.name or "live"
     text = str(workload).removeprefix("hf:").partition(".py:")[0].removesuffix(".py").rstrip("/")
     path = Path(text)
@@ -176,7 +211,7 @@ def _name(workload: Any) -> str:
 
 
 def _aim(text: str) -> Aim:
-    names = [str(aim) for aim in INFERENCE_AIMS]
+    names = [str(aim) for aims in AIMS.values() for aim in aims]
     if text not in names:
-        raise UsageError(f"aim {text!r} cannot be asked of an inference workload.{did_you_mean(text, names)}")
+        raise UsageError(f"aim {text!r} cannot be asked for.{did_you_mean(text, names)}")
     return Aim(text)

@@ -36,7 +36,7 @@ class Record:
     def claimed(self) -> str | None:
         """Key of the recipe that the claim is about: the result, or the last one tested; ``None`` before any was."""
         end = self.result("end")
-        tested = [key.partition("/")[2] for key in self.steps if key.startswith("quality/")]
+        tested = [key.partition("/")[2] for key in self.steps if key.startswith(("quality/", "confirm/"))]
         return (end["result"] if end else None) or (tested[-1] if tested else None)
 
     @property

@@ -13,13 +13,14 @@ from typing import Any
 
 from torch import nn
 
-from strop.contract.workload import InferenceWorkload
+from strop.contract.workload import InferenceWorkload, Workload
 from strop.errors import UsageError, WorkloadError
 from strop.ledger.cache import cache_folder, prune
 from strop.ledger.files import read_json, write_json
 from strop.ledger.ledger import Ledger
 from strop.measure.environment import read_environment
 from strop.measure.host import Host, read_host
+from strop.measure.timing import WarmRule
 from strop.observe import JsonlSink, Observer, tee
 from strop.search.bench import Bench
 from strop.search.budget import Budget
@@ -44,9 +45,9 @@ SHORTEST_WARMING, LONGEST_WARMING = 1.2, 30.0
 
 
 @contextlib.contextmanager
-def refer(workload: str | Path | InferenceWorkload, **options: str) -> Iterator[Reference]:
+def refer(workload: str | Path | Workload, **options: str) -> Iterator[Reference]:
     """Turn whatever the caller has into a reference that child processes can load while the context is open."""
-    if isinstance(workload, InferenceWorkload):
+    if isinstance(workload, Workload):
         if given := [name for name, value in options.items() if value]:
             raise WorkloadError(f"{', '.join(sorted(given))} can be given for hf: workloads only; a live workload came.")
         with LiveObject(workload) as live:
@@ -55,13 +56,20 @@ def refer(workload: str | Path | InferenceWorkload, **options: str) -> Iterator[
         yield parse_reference(str(workload), **options)
     else:
         raise WorkloadError(
-            f"a workload is a file, hf:FOLDER-OR-ID or a strop.InferenceWorkload; got a {type(workload).__name__}."
+            f"a workload is a file, hf:FOLDER-OR-ID, a strop.InferenceWorkload or a strop.TrainingWorkload; "
+            f"got a {type(workload).__name__}."
         )
 
 
 @contextlib.contextmanager
 def open_session(
-    reference: Reference, request: Request, ledger: Ledger, observer: Observer, *, fresh: bool = False
+    reference: Reference,
+    request: Request,
+    ledger: Ledger,
+    observer: Observer,
+    *,
+    loaded: InferenceWorkload | None = None,
+    fresh: bool = False,
 ) -> Iterator[Session]:
     """Put a session together; its processes end with the context.
 
@@ -70,14 +78,15 @@ def open_session(
         request: what is asked.
         ledger: an open run.
         observer: told what happens, besides the run's own event file.
+        loaded: the workload, where the reference was loaded already.
         fresh: prepare everything anew instead of taking artefacts from the cache.
     """
     told = tee(JsonlSink(ledger.folder / "events.jsonl"), observer)
-    workload = reference.load()
+    workload = loaded or reference.load()
     model = build_model(workload, request.seed)
     materials = _materials(workload, model, ledger)
     host = read_host()
-    _note_machine(ledger, host)
+    note_machine(ledger, host)
     cache = ledger.folder / "artefacts" if fresh else cache_folder() / "artefacts"
     prune(cache)
     origin = _origin(reference, materials, host, request)
@@ -85,7 +94,7 @@ def open_session(
     baseline = workshop.prepare_original(workload, model)
     del model
     budget = Budget(request.budget, lambda: ledger.elapsed)
-    warm = min(LONGEST_WARMING, max(SHORTEST_WARMING, WARMING_SHARE * request.budget))
+    warm = WarmRule(max_seconds=min(LONGEST_WARMING, max(SHORTEST_WARMING, WARMING_SHARE * request.budget)))
     with Bench(workshop, materials.points, request.seed, ledger.folder / "logs", told, warm) as bench:
         yield Session(
             request=request,
@@ -130,7 +139,8 @@ def _materials(workload: InferenceWorkload, model: nn.Module, ledger: Ledger) ->
     return materialise(workload, model, folder)
 
 
-def _note_machine(ledger: Ledger, host: Host) -> None:
+def note_machine(ledger: Ledger, host: Host) -> None:
+    """Write down, once a run, what machine it is and what surrounds it."""
     said = cache_folder() / "selftest.json"
     if not (ledger.folder / "env.json").exists():
         write_json(ledger.folder / "env.json", read_environment())

@@ -5,23 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from strop.api.sitting import Sitting
 from strop.api.train_record import Interval
 from strop.catalogue import read_recipe
-from strop.contract.draft import Draft
 from strop.contract.recipe import Recipe
 from strop.contract.workload import TrainingWorkload
-from strop.errors import RecipeError, WorkloadError
-from strop.loop.intents import training_of
-from strop.loop.probe import probe
+from strop.errors import RecipeError
 from strop.loop.state import own_random_numbers
 from strop.observe import Observer, silent
 from strop.pipeline import legal
 from strop.report.training import TrainingReport
-from strop.surgery.facts import read_facts
 from strop.trial.reference import parse_reference
+from strop.trial.training import training_draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,21 +92,3 @@ def train(
             observer=observer,
         )
         return TrainingResult(folder=sitting.folder, report=sitting.carry_out())
-
-
-def training_draft(workload: TrainingWorkload, seed: int) -> Draft:
-    """Build a draft of the workload and try its functions on a few samples.
-
-    Raises:
-        WorkloadError: the user's code failed or gave something else; the message says which part.
-    """
-    try:
-        with own_random_numbers(seed):
-            model = workload.model()
-    except Exception as error:
-        raise WorkloadError(f"model() of the workload failed: {type(error).__name__}: {error}") from error
-    if not isinstance(model, torch.nn.Module):
-        raise WorkloadError(f"model() of the workload gave a {type(model).__name__}; a torch.nn.Module was expected.")
-    training = training_of(workload, seed)
-    probe(workload, model, training)
-    return Draft(model=model, workload=workload, facts=read_facts(model, workload), seed=seed, training=training)

@@ -32,7 +32,7 @@ def record_scores(
         baseline: scores of the original.
         candidate: scores of the candidate on the same examples.
         sources: the source of each example, or ``None``.
-        settings: metric, margin, higher_is_better and alpha of :func:`strop.measure.quality.judge_scores`.
+        settings: metric, margin, higher_is_better, alpha and what else is asked of :func:`strop.measure.quality.judge_scores`.
     """
     judge_scores(np.asarray(baseline), np.asarray(candidate), clusters=sources, **settings)  # what cannot be judged is not kept
     columns: dict[str, Any] = {"baseline": list(baseline), "candidate": list(candidate), "sources": sources}

@@ -101,6 +101,10 @@ class Ledger:
         """Seconds spent on this run, interrupted sittings included."""
         return self._before + time.monotonic() - self._start
 
+    def count(self, seconds: float) -> None:
+        """Count time that was spent on this run before its directory was opened."""
+        self._before += seconds
+
     def step(self, key: str, compute: Callable[[], Any]) -> Any:
         """Return the recorded result of a step, or compute it and put it on disk first.
 

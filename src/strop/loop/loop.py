@@ -64,7 +64,7 @@ class TrainingLoop(Stepper):
             if (self.epoch, self.place) in self._left_out:
                 self.place += 1
             else:
-                self._take(self._batches()[self.place])
+                self.take(self._batches()[self.place])
             self._end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,7 +84,8 @@ class TrainingLoop(Stepper):
         super().roll_back(state)
         self._left_out.add((self.epoch, self.place))
 
-    def _take(self, samples: Samples) -> None:
+    def take(self, samples: Samples) -> None:
+        """Take one optimizer step on these samples, wherever training stands."""
         self.samples = samples
         self.fire(LoopEvent.BATCH)
         micros = self.micros(self.samples)

@@ -138,6 +138,7 @@ def judge_scores(
     alpha: float = 0.05,
     clusters: Sequence[object] | None = None,
     smallest: int = SMALL_SAMPLE,
+    proportions: bool = True,
 ) -> QualityResult:
     """Judge per-example scores of both arms on the same examples.
 
@@ -153,6 +154,7 @@ def judge_scores(
         alpha: one-sided error probability.
         clusters: the source of each example, where several share one (crops of one picture, sentences of one text).
         smallest: fewest independent units that scores other than 0/1 are judged by; 5 for whole training runs.
+        proportions: whether scores that are all 0 or 1 are right and wrong answers; not so where each sums up a whole run.
 
     Raises:
         MeasureError: lengths differ, nothing to judge, a score is not a finite number, or the margin is negative.
@@ -161,7 +163,7 @@ def judge_scores(
     _check(left, right, margin, metric)
     sign = 1.0 if higher_is_better else -1.0
     groups = source_numbers(clusters, len(left), metric)
-    binary = bool(np.isin(left, (0, 1)).all() and np.isin(right, (0, 1)).all())
+    binary = proportions and bool(np.isin(left, (0, 1)).all() and np.isin(right, (0, 1)).all())
     difference = sign * (right - left)
     judge = _judge_binary if binary else _judge_numbers
     low, high, test, findings = judge(difference, groups, alpha, margin, smallest)

@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from strop.measure.arm import Arm
+from strop.contract.recipe import Recipe
+from strop.measure.arm import Arm, ArmSpec
 from strop.measure.collect import BlockPlan, PointProfile, block_plan, profile, take_pair
 from strop.measure.judge import Screen
 from strop.measure.plan import ConfirmPlan, ScreenPlan
 from strop.measure.result import Pair
 from strop.measure.timing import WarmRule
 from strop.observe import Event, Level, Observer
-from strop.trial.workshop import Prepared, Workshop
 from strop.units import Seconds
 
 ALONE = 0.75
@@ -27,6 +27,21 @@ ALONE = 0.75
 
 LOAD_TIMEOUT: Seconds = 120.0
 """An arm that has not opened its artefact by then counts as hung."""
+
+
+class Runnable(Protocol):
+    """What an arm can be started for: an artefact, or a training that its process builds itself."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was, or will be, done."""
+
+
+class Shop(Protocol):
+    """Describes the processes of arms; :class:`strop.trial.workshop.Workshop` and ``strop.trial.training.TrainingShop``."""
+
+    def arm(self, prepared: Any, name: str) -> ArmSpec:
+        """Describe the process that runs ``prepared``, of the kind the shop deals in."""
 
 
 @dataclass(slots=True)
@@ -42,7 +57,7 @@ class Seat:
         uses: comparisons it has served in.
     """
 
-    prepared: Prepared
+    prepared: Runnable
     arm: Arm
     profile: Mapping[str, PointProfile]
     marks: Mapping[str, Seconds]
@@ -54,19 +69,17 @@ class Bench:
     """Starts arms, screens and confirms.
 
     Args:
-        workshop: describes the arms.
-        points: operating points, in order.
+        shop: describes the arms.
+        points: operating points, in order; readable.
         seed: of coins, inputs and process environments.
         logs: folder for the output of the processes.
         observer: told when measuring starts and ends, so that nothing is printed meanwhile.
-        warm: longest time that warming one arm may take.
+        warm: when an arm counts as warm.
     """
 
-    def __init__(
-        self, workshop: Workshop, points: tuple[str, ...], seed: int, logs: Path, observer: Observer, warm: Seconds
-    ) -> None:
-        self._workshop, self._points, self._seed, self._logs, self._observer = workshop, points, seed, logs, observer
-        self._warm = WarmRule(max_seconds=warm)
+    def __init__(self, shop: Shop, points: tuple[str, ...], seed: int, logs: Path, observer: Observer, warm: WarmRule) -> None:
+        self._shop, self.points, self._seed, self._logs, self._observer = shop, points, seed, logs, observer
+        self._warm = warm
         self._profiles: dict[str, Mapping[str, PointProfile]] = {}
         self._seats: list[Seat] = []
         self._started = 0
@@ -79,7 +92,7 @@ class Bench:
         for seat in list(self._seats):
             self.dismiss(seat)
 
-    def seat(self, prepared: Prepared, name: str) -> Seat:
+    def seat(self, prepared: Runnable, name: str) -> Seat:
         """Start an arm, open its artefact, warm it up and park it.
 
         Raises:
@@ -87,7 +100,7 @@ class Bench:
         """
         return self.seats([(prepared, name)])[0]
 
-    def seats(self, wanted: Sequence[tuple[Prepared, str]]) -> list[Seat]:
+    def seats(self, wanted: Sequence[tuple[Runnable, str]]) -> list[Seat]:
         """Start several arms that load side by side, which spoils the marks of their starts but not their warm calls.
 
         Raises:
@@ -109,25 +122,25 @@ class Bench:
         self._seats += seats
         return seats
 
-    def _start(self, prepared: Prepared, name: str) -> Arm:
+    def _start(self, prepared: Runnable, name: str) -> Arm:
         self._started += 1
         log = self._logs / f"arm-{self._started:03d}-{prepared.recipe.key}.log"
-        return Arm.start(self._workshop.arm(prepared, name), seed=self._derive("spawn", self._started), log=log)
+        return Arm.start(self._shop.arm(prepared, name), seed=self._derive("spawn", self._started), log=log)
 
-    def _warm_up(self, prepared: Prepared, arm: Arm, marks: Mapping[str, Seconds], loaded: Seconds) -> Seat:
+    def _warm_up(self, prepared: Runnable, arm: Arm, marks: Mapping[str, Seconds], loaded: Seconds) -> Seat:
         begun = time.monotonic()
         with self._clock(), arm.turn():
-            arm.warm(self._points, rule=self._warm)
+            arm.warm(self.points, rule=self._warm)
             seconds = loaded + time.monotonic() - begun
             seat = Seat(prepared, arm, self._profile(prepared, arm), marks, seconds)
         arm.park()
         return seat
 
-    def _profile(self, prepared: Prepared, arm: Arm) -> Mapping[str, PointProfile]:
+    def _profile(self, prepared: Runnable, arm: Arm) -> Mapping[str, PointProfile]:
         """How an artefact re-warms does not change between its processes, so one look serves them all."""
         key = prepared.recipe.key
         if key not in self._profiles:
-            self._profiles[key] = profile(arm, self._points)
+            self._profiles[key] = profile(arm, self.points)
         return self._profiles[key]
 
     def dismiss(self, seat: Seat) -> None:
@@ -136,7 +149,7 @@ class Bench:
         self._seats.remove(seat)
 
     @contextlib.contextmanager
-    def seated(self, prepared: Prepared, name: str) -> Iterator[Seat]:
+    def seated(self, prepared: Runnable, name: str) -> Iterator[Seat]:
         """An arm for the length of a ``with`` block."""
         seat = self.seat(prepared, name)
         try:
@@ -145,7 +158,7 @@ class Bench:
             self.dismiss(seat)
 
     @contextlib.contextmanager
-    def opened(self, prepared: Prepared, name: str) -> Iterator[Seat]:
+    def opened(self, prepared: Runnable, name: str) -> Iterator[Seat]:
         """An arm that only answers, for the length of a ``with`` block: loaded and parked, neither warm nor profiled."""
         with contextlib.closing(self._start(prepared, name)) as arm:
             marks = arm.load(LOAD_TIMEOUT)
@@ -158,7 +171,7 @@ class Bench:
 
     def screen(self, name: str, baseline: Seat, candidate: Seat, plan: ScreenPlan, enough: Callable[[], bool]) -> list[Pair]:
         """Take pairs until the e-process decides, the plan's cap is reached, or ``enough`` says that time is up."""
-        decision = Screen(plan, self._points)
+        decision = Screen(plan, self.points)
         pairs: list[Pair] = []
         blocks = block_plan(baseline.profile, candidate.profile)
         with self._clock():
@@ -172,8 +185,8 @@ class Bench:
     def confirm(
         self,
         name: str,
-        baseline: Prepared,
-        candidate: Prepared,
+        baseline: Runnable,
+        candidate: Runnable,
         plan: ConfirmPlan,
         told: Callable[[int, Seat, Seat], None] = lambda number, baseline, candidate: None,
         fits: Callable[[Seconds], bool] = lambda seconds: True,

@@ -17,7 +17,8 @@ from strop.measure.plan import ConfirmPlan
 from strop.search.climb import Standing
 from strop.search.proposals import removals
 from strop.search.prune import PRUNE_SECONDS
-from strop.search.session import ROUNDS, Session
+from strop.search.run import ROUNDS
+from strop.search.session import Session
 from strop.trial.workshop import Prepared
 from strop.units import Seconds
 

@@ -14,7 +14,7 @@ from strop.contract.instruction import Instruction
 from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
 from strop.observe import Level
-from strop.search.bench import Seat
+from strop.search.bench import Runnable, Seat
 from strop.search.kinds import BARE_PART, UNSEEN_CHANCE, chance, kind
 from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, Proposal, additions, groups, variants
 from strop.search.repair import repairs
@@ -44,14 +44,14 @@ class Stack:
     """A recipe that screening found faster and sound.
 
     Attributes:
-        prepared: its artefact.
+        prepared: what its arm runs.
         trial: against the original, or against the stack that it grew from.
         gain: logarithm of its speed-up over the original, multiplied up along the way it was reached.
         screened: the comparison with the original at the bottom of that way.
         seat: its living arm, while it leads.
     """
 
-    prepared: Prepared
+    prepared: Runnable
     trial: Trial
     gain: float
     screened: Comparison

@@ -17,7 +17,8 @@ from strop.measure.result import Block, Comparison, Finding, Verdict
 from strop.measure.solo import solo_finding, solo_stretch
 from strop.observe import Level
 from strop.search.bench import Seat
-from strop.search.session import LEAST_ROUNDS, ROUNDS, Session
+from strop.search.run import LEAST_ROUNDS, ROUNDS
+from strop.search.session import Session
 from strop.trial.workshop import Prepared
 from strop.units import Seconds
 

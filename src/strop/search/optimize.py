@@ -8,19 +8,22 @@ from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.diagnose.suggest import RULES
+from strop.measure.confirm import FAR_ROUND
 from strop.measure.result import Comparison, Finding
 from strop.measure.roofline import measure_roofs
 from strop.observe import Level
 from strop.search.choose import Found, choose_and_confirm
 from strop.search.claims import claim_parts
 from strop.search.climb import Standing, climb
-from strop.search.placebo import calibrate, doubt
+from strop.search.placebo import PLACEBO_KEPT, doubt
 from strop.search.session import Session
 from strop.units import Seconds
 
 DIAGNOSIS_TIMEOUT: Seconds = 120.0
 ROOF_SECONDS: Seconds = 1.5
 DETERMINISM_CALLS = 3
+TYPICAL_GAIN = 4.0
+"""Guess, before anything was tried, of how much faster a result starts and answers."""
 UNLIKELY = 0.5
 """Gain assumed of an instruction that the diagnosis knows and does not suggest; it is tried last."""
 
@@ -47,7 +50,7 @@ def search(session: Session) -> Search:
         MeasureError: the original model itself cannot be run.
         PrepareError: the original model cannot be prepared.
     """
-    placebo = calibrate(session)
+    placebo = _calibrate(session)
     findings = _determinism(session)
     if (unsettled := doubt(session, placebo)) is not None:
         findings.append(unsettled)
@@ -63,7 +66,7 @@ def search(session: Session) -> Search:
     found = Search(standing=standing, placebo=placebo, findings=findings)
     if standing.leader is not None:
         choose_and_confirm(session, standing, found)
-    if any(f.code == "placebo-kept" for f in findings):
+    if any(f.code == PLACEBO_KEPT for f in findings):
         found.result = None
     if found.result is not None and found.confirmations[-1][1].row is not None:
         claim_parts(session, standing, found.result, found.confirmations[-1][1].row)
@@ -104,6 +107,16 @@ def _determinism(session: Session) -> list[Finding]:
     )
     session.tell("warning", finding.message, level=Level.WARNING)
     return [finding]
+
+
+def _calibrate(session: Session) -> Comparison:
+    """Measure the noise, and set aside what confirming will take as far as anybody can tell now."""
+    comparison, original = session.calibrate(), session.original()
+    session.expect_confirm(original.seconds / TYPICAL_GAIN, session.pair_seconds, FAR_ROUND, TYPICAL_GAIN)
+    session.tell(
+        "baseline.measured", f"noise of a pair: {100 * session.spread:.1f} %; confirming is reserved {session.reserved:.0f} s"
+    )
+    return comparison
 
 
 def describe(recipe: Recipe) -> list[str]:

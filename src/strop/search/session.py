@@ -1,28 +1,23 @@
-"""Everything one run shares: the question, the record, the machine, the baseline."""
+"""What the run of an inference workload adds: its data, its artefacts, its examiner."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from scipy import special
 
 from strop.contract.recipe import Recipe
 from strop.contract.workload import InferenceWorkload
-from strop.ledger.judgement import read_comparisons
-from strop.ledger.ledger import Ledger
 from strop.measure.collect import block_plan
 from strop.measure.confirm import confirm_size
-from strop.measure.host import Host
 from strop.measure.quality import QualityResult
 from strop.measure.result import Comparison
-from strop.observe import Event, Level, Observer
-from strop.search.bench import Bench, Seat
-from strop.search.budget import Budget
+from strop.observe import Level
+from strop.search.bench import Seat
 from strop.search.examiner import Examiner
-from strop.search.request import Request
+from strop.search.run import ROUNDS, Run
 from strop.trial.materials import Materials
 from strop.trial.workshop import Prepared, Workshop
 from strop.units import Ratio, Seconds
@@ -31,59 +26,22 @@ PREPARE_TIMEOUT: Seconds = 180.0
 FALLBACK_SHARE: Ratio = 0.03
 """Set aside for answering with another recipe should the first one's quality not be confirmed."""
 
-ROUNDS = 5
-"""Fresh pairs of processes in a confirmation."""
-
-LEAST_ROUNDS = 3
-"""What a claim may rest on where the time ends first: Student's t asks more of fewer rounds, never less."""
-
-BASELINE_USES = 8
-"""A baseline process serves that many comparisons, then a fresh one takes its place."""
-
 
 @dataclass(slots=True, kw_only=True)
-class Session:
-    """The state of one run in this process; what must survive the process is in the ledger.
+class Session(Run):
+    """The run of an inference workload.
 
     Attributes:
         baseline: the original model as an artefact.
-        spread: spread of a pair's log-ratio when both arms are the same; from the A/A calibration.
-        reserved: seconds that confirming needs, the answers included.
-        timing: the part of it that the rounds need.
-        pair_seconds: what a pair of the original with itself takes.
+        timing: the part of the reserve that the rounds need.
     """
 
-    request: Request
-    ledger: Ledger
-    observer: Observer
     workload: InferenceWorkload
     materials: Materials
     workshop: Workshop
-    bench: Bench
     examiner: Examiner
-    host: Host
-    budget: Budget
     baseline: Prepared
-    spread: float = 0.03
-    reserved: Seconds = 0.0
     timing: Seconds = 0.0
-    pair_seconds: Seconds = 0.0
-    _original: Seat | None = None
-    _told: set[str] = field(default_factory=set)
-
-    def original(self) -> Seat:
-        """The original model's arm: started when first needed, replaced by a fresh process now and then."""
-        if self._original is not None and self._original.uses >= BASELINE_USES:
-            self.bench.dismiss(self._original)
-            self._original = None
-        if self._original is None:
-            self._original = self.bench.seat(self.baseline, "baseline")
-        return self._original
-
-    def original_and_placebo(self) -> tuple[Seat, Seat]:
-        """The original's arm, and the same artefact under another name."""
-        self._original, placebo = self.bench.seats([(self.baseline, "baseline"), (self.baseline, "candidate")])
-        return self._original, placebo
 
     def prepare(self, recipes: Sequence[Recipe], *, keep: Seconds | None = None) -> list[Prepared]:
         """Prepare recipes side by side within what the budget leaves beside ``keep``, by default the reserve."""
@@ -115,10 +73,6 @@ class Session:
         pair = block_plan(self.original().profile, candidate.profile).pair_seconds
         self.expect_confirm(candidate.seconds, pair, size, screened.speedup.estimate)
 
-    def out_of_time(self) -> bool:
-        """Whether searching must stop so that confirming still fits."""
-        return self.budget.left <= self.reserved
-
     def chance_to_confirm(self, screened: QualityResult, alpha: float) -> float:
         """Return the chance that the confirming split shows non-inferiority, given what the screening split showed.
 
@@ -134,21 +88,3 @@ class Session:
         prior = (screened.margin / 2) ** 2
         loss, spread = screened.loss * prior / (prior + seen), math.sqrt(error**2 + prior * seen / (prior + seen))
         return float(special.ndtr((screened.margin - loss - float(special.ndtri(1 - alpha)) * error) / spread))
-
-    def tell(self, name: str, text: str = "", *, level: Level = Level.PROGRESS, **data: Any) -> None:
-        """Emit an event."""
-        self.observer(Event(name, text, level, data))
-
-    def tell_trial(self, row: Mapping[str, Any]) -> None:
-        """Emit the row of a trial, once per sitting."""
-        if (mark := f"{row['against']}/{row['key']}") not in self._told:
-            self._told.add(mark)
-            speedup = asdict(read_comparisons(row["screen"])["all"].speedup) if row["screen"] else None
-            shown = {
-                "id": row["key"],
-                "recipe": row["text"],
-                "status": row["status"],
-                "reason": row["reason"],
-                "speedup": speedup,
-            }
-            self.tell("trial.judged", f"{row['text']}: {row['status']}", level=Level.RESULT, row=shown)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
 from strop.errors import WorkloadError, did_you_mean
@@ -22,8 +22,6 @@ HUB_OPTIONS = ("task", "data", "text", "label")
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 COMMANDS = {InferenceWorkload: "optimize", TrainingWorkload: "train"}
 """Kind of workload → the command that takes it."""
-
-W = TypeVar("W", InferenceWorkload, TrainingWorkload)
 
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 
@@ -64,7 +62,8 @@ class Reference:
             from strop.trial.hub import hub_workload
 
             return hub_workload(self.value, **self.options)
-        return _load_file(self.value, InferenceWorkload)
+        found: InferenceWorkload = _load_file(self.value, InferenceWorkload)
+        return found
 
     def load_training(self) -> TrainingWorkload:
         """Build the training workload in this process.
@@ -72,12 +71,30 @@ class Reference:
         Raises:
             WorkloadError: as :meth:`load`; or the reference is a model folder or hub id, which says nothing about training.
         """
-        if self.kind != "file":
+        if self.kind == "live":
+            workload: TrainingWorkload = fetch(self.value)
+            return workload
+        if self.kind == "hf":
             raise WorkloadError(
                 f"{self.kind}:{self.value} says nothing about loss and optimizer; write a file with a function workload() that "
                 f"returns a strop.TrainingWorkload."
             )
-        return _load_file(self.value, TrainingWorkload)
+        found: TrainingWorkload = _load_file(self.value, TrainingWorkload)
+        return found
+
+    def load_any(self) -> Workload:
+        """Build the workload, of whichever kind it is, in this process.
+
+        Raises:
+            WorkloadError: as :meth:`load`.
+        """
+        if self.kind == "live":
+            workload: Workload = fetch(self.value)
+            return workload
+        if self.kind == "hf":
+            return self.load()
+        found: Workload = _load_file(self.value, InferenceWorkload, TrainingWorkload)
+        return found
 
     def digest(self) -> str:
         """Return a digest of what the workload is made of: the file and its local imports, or the model folder's files.
@@ -123,15 +140,15 @@ def parse_reference(argument: str, /, **options: str) -> Reference:
     return Reference(kind="file", value=f"{resolved}:{function}" if function else resolved)
 
 
-def _load_file(value: str, kind: type[W]) -> W:
+def _load_file(value: str, *kinds: type[Any]) -> Any:
     path, _, function = value.partition(".py:")
     file = Path(path + ".py" if function else value)
     if not file.exists():
         names = [p.name for p in file.parent.glob("*.py")]
         raise WorkloadError(f"there is no workload file {file}.{did_you_mean(file.name, names) if names else ''}")
     if file.suffix != ".py":
-        raise WorkloadError(f"{file} is not a Python file; a workload is a .py file that holds a strop.{kind.__name__}.")
-    return _find_workload(_import(file), file, function, kind)
+        raise WorkloadError(f"{file} is not a Python file; a workload is a .py file that holds a {_names(kinds)}.")
+    return _find_workload(_import(file), file, function, kinds)
 
 
 def _import(file: Path) -> ModuleType:
@@ -154,26 +171,26 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def _find_workload(module: ModuleType, file: Path, function: str, kind: type[W]) -> W:
+def _find_workload(module: ModuleType, file: Path, function: str, kinds: tuple[type[Any], ...]) -> Any:
     if function:
         if not hasattr(module, function):
             public = [n for n in vars(module) if not n.startswith("_")]
             raise WorkloadError(f"{file} has no {function!r}.{did_you_mean(function, public)}")
-        return _call(getattr(module, function), file, function, kind)
+        return _call(getattr(module, function), file, function, kinds)
     if hasattr(module, "workload"):
-        return _call(module.workload, file, "workload", kind)
-    found = [(n, v) for n, v in vars(module).items() if isinstance(v, kind)]
+        return _call(module.workload, file, "workload", kinds)
+    found = [(n, v) for n, v in vars(module).items() if isinstance(v, kinds)]
     if len(found) == 1:
         return found[0][1]
     if not found:
         raise WorkloadError(
-            f"{file} holds no workload; define a function workload() that returns a strop.{kind.__name__}, "
+            f"{file} holds no workload; define a function workload() that returns a {_names(kinds)}, "
             f"or name another one: {file.name}:FUNCTION."
         )
     raise WorkloadError(f"{file} holds {len(found)} workloads ({', '.join(n for n, _ in found)}); name one: {file.name}:NAME.")
 
 
-def _call(value: Any, file: Path, name: str, kind: type[W]) -> W:
+def _call(value: Any, file: Path, name: str, kinds: tuple[type[Any], ...]) -> Any:
     if callable(value):
         try:
             value = value()
@@ -181,10 +198,14 @@ def _call(value: Any, file: Path, name: str, kind: type[W]) -> W:
             raise
         except (Exception, SystemExit) as error:
             raise WorkloadError(f"{name}() in {file} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(value, kind):
+    if not isinstance(value, kinds):
         hint = f" It is for: strop {COMMANDS[type(value)]} {file.name}" if isinstance(value, Workload) else ""
-        raise WorkloadError(f"{name} in {file} gave a {type(value).__name__}; a strop.{kind.__name__} was expected.{hint}")
+        raise WorkloadError(f"{name} in {file} gave a {type(value).__name__}; a {_names(kinds)} was expected.{hint}")
     return value
+
+
+def _names(kinds: tuple[type[Any], ...]) -> str:
+    return " or a ".join(f"strop.{kind.__name__}" for kind in kinds)
 
 
 def _local_imports(file: Path) -> list[Path]:

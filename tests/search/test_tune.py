@@ -1,0 +1,277 @@
+"""The search among training settings in a world whose truth is known: no process, no clock, but the real judging."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from strop.contract.draft import Facts
+from strop.contract.recipe import Recipe
+from strop.errors import DeclinedError, MeasureError, NoEffectError, TargetError, WorkerDiedError
+from strop.ledger.ledger import Ledger
+from strop.ledger.verify import verify_ledger
+from strop.measure.collect import PointProfile
+from strop.measure.host import Host
+from strop.measure.result import Block, Pair
+from strop.search.budget import Budget
+from strop.search.request import Request
+from strop.search.tune import Tuned, tune
+from strop.search.tuning import SEEDS, Tuning
+from strop.testing.models import sentences_workload
+from strop.trial.steps import POINT, STEPS
+from strop.trial.training import Planned
+
+HOST = Host(cpu="a test CPU", cores=2, isa=frozenset({"avx512_bf16"}))
+BUCKETING, SCHEDULE, AMP, RANKS = 6, 8, 18, 22
+STEP = 0.5
+
+
+@dataclass
+class World:
+    """Planted truth; seconds pass only where it says so.
+
+    Attributes:
+        gains: instruction number → factor by which it speeds steps up.
+        scores: instruction number → what it adds to the metric of a whole training.
+        faults: instruction number → what its arm raises at loading.
+        courses: what trainings were carried out: recipe and number of the seed.
+    """
+
+    gains: dict[int, float] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    faults: dict[int, Exception] = field(default_factory=dict)
+    course_fault: str = ""
+    now: float = 0.0
+    courses: list[tuple[str, int]] = field(default_factory=list)
+    seated: list[str] = field(default_factory=list)
+    alive: int = 0
+    points: tuple[str, ...] = (POINT,)
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
+
+    def seconds(self, recipe: Recipe) -> float:
+        """Of a sweep."""
+        return STEPS * STEP / math.prod(self.gains.get(i.number, 1.0) for i in recipe)
+
+    def seat(self, prepared: Planned, name: str) -> Any:
+        self.now += 5
+        self.seated.append(str(prepared.recipe))
+        for instruction in prepared.recipe:
+            if instruction.number in self.faults:
+                raise self.faults[instruction.number]
+        self.alive += 1
+        profile = {POINT: PointProfile(call_seconds=self.seconds(prepared.recipe), discards=0)}
+        arm = SimpleNamespace(peak_memory=lambda: SimpleNamespace(peak=1000))
+        marks = {"loaded": 3.0, "first_output": 4.0}
+        return SimpleNamespace(prepared=prepared, arm=arm, profile=profile, marks=marks, seconds=5.0, uses=0)
+
+    def seats(self, wanted: list[tuple[Planned, str]]) -> list[Any]:
+        return [self.seat(*one) for one in wanted]
+
+    def dismiss(self, seat: Any) -> None:
+        self.alive -= 1
+
+    def call(self, seat: Any, method: str, arguments: Any, timeout: float) -> Any:
+        told = {"outcome": "prepared", "reason": "", "engine": "eager", "tallies": {}, "sensitivity": {}}
+        return {"size": {"steps": 20, "samples": 8, "judging": 1.0}, "told": told, "tensor_peak": 7}[method]
+
+    def screen(self, name: str, baseline: Any, candidate: Any, plan: Any, enough: Callable[[], bool]) -> list[Pair]:
+        return [self.pair(baseline.prepared.recipe, candidate.prepared.recipe, n, 0) for n in range(12)][: plan.max_pairs]
+
+    def confirm(
+        self, name: str, baseline: Planned, candidate: Planned, plan: Any, told: Any, fits: Callable[[float], bool]
+    ) -> list[Pair]:
+        pairs = []
+        for number in range(plan.rounds):
+            seats = [self.seat(baseline, "baseline"), self.seat(candidate, "candidate")]
+            for _ in range(plan.pairs):
+                pairs.append(self.pair(baseline.recipe, candidate.recipe, len(pairs), number))
+            told(number, *seats)
+            for seat in seats:
+                self.dismiss(seat)
+        return pairs
+
+    def pair(self, baseline: Recipe, candidate: Recipe, index: int, number: int) -> Pair:
+        seconds = {"baseline": self.seconds(baseline), "candidate": self.seconds(candidate)}
+        self.now += sum(seconds.values())
+        blocks = tuple(
+            Block(arm=arm, point=POINT, calls_ns=(round(1e9 * s * math.exp(self.random.normal(0, 0.01))),))
+            for arm, s in seconds.items()
+        )
+        return Pair(index=index, round=number, candidate_first=False, blocks=blocks)
+
+
+class Planted(Tuning):
+    """Trains nothing: scores come from the world."""
+
+    def _train(self, recipe: Recipe, number: int, expected: float) -> dict[str, Any]:
+        world: Any = self.bench
+        world.now += expected
+        world.courses.append((str(recipe), number))
+        if world.course_fault and len(recipe):
+            return {"score": None, "failed": world.course_fault}
+        noise = float(world.random.normal(0, 0.001))
+        return {"score": 0.9 + noise + sum(world.scores.get(i.number, 0.0) for i in recipe), "failed": ""}
+
+
+@pytest.fixture
+def tuning(tmp_path: Path) -> Iterator[Callable[..., Planted]]:
+    opened: list[Ledger] = []
+
+    def build(world: World, budget: float = 3600.0, resume: bool = False, **changes: Any) -> Planted:
+        folder, bench = tmp_path / "run", world
+        if resume:
+            opened.pop().close()
+        ledger = Ledger.resume(folder) if resume else Ledger.create(folder, {"command": "optimize"})
+        opened.append(ledger)
+        only = changes.pop("only", ())
+        return Planted(
+            request=Request(budget=budget, only=only),
+            ledger=ledger,
+            observer=lambda event: None,
+            bench=bench,  # type: ignore[arg-type]
+            host=HOST,
+            budget=Budget(budget, lambda: world.now),
+            baseline=Planned(Recipe()),
+            workload=sentences_workload(**changes),
+            facts=Facts(dynamic=True),
+            shop=None,  # type: ignore[arg-type]
+            logs=tmp_path,
+        )
+
+    yield build
+    for ledger in opened:
+        ledger.close()
+
+
+def statuses(found: Tuned) -> dict[str, str]:
+    return {trial.row["text"]: trial.status for trial in found.standing.trials}
+
+
+def kept(found: Tuned) -> set[int]:
+    return {i.number for i in found.result} if found.result is not None else set()
+
+
+def test_what_pays_is_kept_and_what_does_not_is_not(tuning: Callable[..., Planted], tmp_path: Path) -> None:
+    world = World(gains={BUCKETING: 1.5, AMP: 2.0})
+    run = tuning(world, only=(BUCKETING, AMP, SCHEDULE))
+    found = tune(run)
+    assert kept(found) == {BUCKETING, AMP}
+    comparison = found.claims[-1].comparison
+    assert comparison is not None and comparison.phase == "confirm" and comparison.speedup.low < 3.0 < comparison.speedup.high
+    assert all(status != "faster" for text, status in statuses(found).items() if "lr_scheduler" in text)
+    assert len(world.courses) == 2 * SEEDS and world.alive == 1  # the plain arm, which the bench ends with the run
+    assert all(check.problem is None for check in verify_ledger(tmp_path / "run") if check.file != "digests.json")
+
+
+def test_a_gain_that_is_not_there_is_not_confirmed(tuning: Callable[..., Planted]) -> None:
+    found = tune(tuning(World(), only=(BUCKETING, AMP)))
+    assert found.result is None and not found.claims
+    assert set(statuses(found).values()) <= {"no worthwhile gain", "undecided"}
+
+
+def test_a_loss_of_quality_is_refused_and_what_changes_less_takes_its_place(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={BUCKETING: 1.5, AMP: 2.0}, scores={AMP: -0.3})
+    found = tune(tuning(world, only=(BUCKETING, AMP)))
+    assert [sorted(i.number for i in c.recipe) for c in found.claims] == [[BUCKETING, AMP], [BUCKETING]] or [
+        sorted(i.number for i in c.recipe) for c in found.claims
+    ] == [[BUCKETING, AMP], [AMP], [BUCKETING]]
+    assert all("worse quality" in claim.problem for claim in found.claims[:-1])
+    assert kept(found) == {BUCKETING}
+    assert len([text for text, _ in world.courses if text == "baseline"]) == SEEDS  # trained once for all claims
+
+
+def test_a_training_that_fails_takes_the_claim_away(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={AMP: 2.0}, course_fault="training diverged: planted")
+    found = tune(tuning(world, only=(AMP,)))
+    assert found.result is None
+    assert found.claims[0].problem == "its training with seed 1 of 5 failed: training diverged: planted"
+
+
+def test_whatever_an_arm_raises_is_a_status(tuning: Callable[..., Planted]) -> None:
+    def refusal(kind: type[Exception]) -> TargetError:
+        return TargetError("arm 'candidate', load", kind.__name__, "planted", "")
+
+    faults: dict[int, Exception] = {
+        BUCKETING: refusal(DeclinedError),
+        SCHEDULE: refusal(NoEffectError),
+        AMP: refusal(ValueError),
+        RANKS: WorkerDiedError("planted death"),
+    }
+    found = tune(tuning(World(faults=faults), only=tuple(faults)))
+    told = {trial.row["text"]: (trial.status, trial.row["reason"]) for trial in found.standing.trials}
+    assert told == {
+        "06 length_bucketing": ("declined", "planted"),
+        "08 lr_scheduler": ("no effect", "planted"),
+        "18 amp_optimizer": ("failed to run", "ValueError: planted"),
+        "22 distributed_data_parallel": ("failed to run", "planted death"),
+    }
+    assert found.result is None
+
+
+def test_a_budget_that_holds_no_claim_is_told_before_any_work(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={AMP: 2.0})
+    found = tune(tuning(world, budget=60.0, only=(AMP,)))
+    assert [f.code for f in found.findings] == ["budget-too-small"] and not found.standing.trials
+    assert world.seated == ["baseline"] and not world.courses
+    advised = float(found.findings[0].advice.removeprefix("give a budget of ").partition("m")[0])
+    assert advised >= 3
+
+
+def test_the_advised_budget_holds_a_claim(tuning: Callable[..., Planted], tmp_path: Path) -> None:
+    advice = tune(tuning(World(gains={AMP: 2.0}), budget=60.0, only=(AMP,))).findings[0].advice
+    minutes = float(advice.removeprefix("give a budget of ").partition("m")[0])
+    world = World(gains={AMP: 2.0})
+    (tmp_path / "run").rename(tmp_path / "first")
+    found = tune(tuning(world, budget=60 * minutes, only=(AMP,)))
+    assert kept(found) == {AMP} and world.now <= 60 * minutes
+
+
+def test_without_a_metric_speed_alone_is_claimed(tuning: Callable[..., Planted]) -> None:
+    import strop
+
+    world = World(gains={AMP: 2.0})
+    found = tune(tuning(world, only=(AMP,), metric=strop.unjudged("planted")))
+    assert kept(found) == {AMP} and not world.courses
+
+
+def test_a_resumed_sitting_repeats_nothing_and_ends_alike(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={BUCKETING: 1.5, AMP: 2.0})
+    interrupted = tuning(world, only=(BUCKETING, AMP))
+
+    def stop(recipe: Recipe, number: int, expected: float) -> dict[str, Any]:
+        if len(world.courses) == 3:
+            raise KeyboardInterrupt
+        return Planted._train(interrupted, recipe, number, expected)
+
+    interrupted._train = stop  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        tune(interrupted)
+    done, started = list(world.courses), len(world.seated)
+    found = tune(tuning(world, resume=True, only=(BUCKETING, AMP)))
+    assert kept(found) == {BUCKETING, AMP}
+    assert world.courses[:3] == done and len(world.courses) == 2 * SEEDS == len(set(world.courses))
+    assert set(world.seated[started:]) == {"baseline"}  # no candidate was started again
+
+
+def test_a_resumed_sitting_with_little_time_left_goes_on_and_is_not_told_to_begin_larger(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={AMP: 2.0})
+    first = tuning(world, only=(AMP,))
+    assert kept(tune(first)) == {AMP}
+    world.now = 3590.0
+    found = tune(tuning(world, resume=True, only=(AMP,)))
+    assert kept(found) == {AMP} and not found.findings
+
+
+def test_a_plain_training_that_fails_is_an_error(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={AMP: 2.0})
+    run = tuning(world, only=(AMP,))
+    run._train = lambda recipe, number, expected: {"score": None, "failed": "planted"}  # type: ignore[method-assign]
+    with pytest.raises(MeasureError, match="the plain training with seed 1 of 5 failed: planted"):
+        tune(run)
