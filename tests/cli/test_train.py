@@ -88,9 +88,9 @@ def test_the_help_names_what_matters(strop_cli: Callable[..., Any]) -> None:
         assert words in answer.out
 
 
-def test_optimize_sends_a_training_workload_to_train(strop_cli: Callable[..., Any], file: Path) -> None:
+def test_optimize_asks_of_a_training_what_it_has(strop_cli: Callable[..., Any], file: Path) -> None:
     answer = strop_cli("optimize", file)
-    assert answer.code == 2 and "It is for: strop train" in answer.err
+    assert answer.code == 2 and "ask for throughput: --aim" in answer.err
 
 
 def test_an_interrupt_saves_and_a_resume_goes_on(file: Path, tmp_path: Path) -> None:
