@@ -151,7 +151,7 @@ def cold_start(confirmed: Mapping[str, Any] | None) -> ColdStart | None:
     values = np.log(after / before)
     plan = ConfirmPlan.from_json(confirmed["confirm"]["plan"])
     plain = replace(plan, rounds=len(values), exact=False, least=0)
-    speedup = from_round_values(values, np.zeros(len(values)), plain).speedup if len(values) > 1 else None
+    speedup = from_round_values(values, np.zeros(len(values)), plain).speedup
     return ColdStart(marks=marks, starts=len(confirmed["starts"]), speedup=speedup)
 
 
