@@ -24,7 +24,7 @@ from strop.pipeline import Outcome, Preparation
 from strop.search import confirm as module
 from strop.search.confirm import Confirmation, confirm
 from strop.search.request import Request
-from strop.search.session import LEAST_ROUNDS, ROUNDS
+from strop.search.run import LEAST_ROUNDS, ROUNDS
 from strop.trial.workshop import Prepared
 from tests.measure.test_judge import pair
 from tests.search.conftest import compared

@@ -34,7 +34,7 @@ class Scene:
         self.world = world
         climb = module.climb
         steps: dict[str, Any] = {
-            "calibrate": lambda session: PLACEBO,
+            "_calibrate": lambda session: PLACEBO,
             "doubt": lambda session, placebo: self.doubt,
             "measure_roofs": lambda **settings: {"gemm_float32": 1e11},
             "climb": lambda session, gains: self.gains.update(gains) or climb(session, gains),
@@ -76,7 +76,7 @@ def scene(world: Any, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 def test_a_search_goes_from_the_placebo_to_the_parts_of_what_it_confirmed(scene: Scene) -> None:
     found = scene.search()
-    assert scene.order == ["calibrate", "doubt", "measure_roofs", "climb", "choose_and_confirm", "claim_parts"]
+    assert scene.order == ["_calibrate", "doubt", "measure_roofs", "climb", "choose_and_confirm", "claim_parts"]
     assert found.result is not None and found.standing.leader is not None
     assert found.result.recipe == found.standing.leader.recipe
     assert (found.placebo, found.findings, scene.warnings) == (PLACEBO, [], [])

@@ -15,7 +15,8 @@ from strop.measure.result import Verdict
 from strop.observe import Event
 from strop.search.budget import CLOSING, CONFIRM_SHARE, Budget
 from strop.search.request import Request
-from strop.search.session import BASELINE_USES, FALLBACK_SHARE, PREPARE_TIMEOUT, ROUNDS, Session
+from strop.search.run import BASELINE_USES, ROUNDS
+from strop.search.session import FALLBACK_SHARE, PREPARE_TIMEOUT, Session
 from tests.search.conftest import HOST, compared
 
 LIMIT = 1000.0
