@@ -314,7 +314,10 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("value", [42, None, torch.nn.Linear(1, 1)], ids=["a number", "nothing", "a bare model"])
 def test_what_is_no_workload_is_refused(value: Any) -> None:
-    with pytest.raises(WorkloadError, match=r"a workload is a file, hf:FOLDER-OR-ID or a strop\.InferenceWorkload; got a"):
+    with pytest.raises(
+        WorkloadError,
+        match=r"a workload is a file, hf:FOLDER-OR-ID, a strop\.InferenceWorkload or a strop\.TrainingWorkload; got a",
+    ):
         strop.optimize(value, out="run")
 
 

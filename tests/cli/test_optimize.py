@@ -129,8 +129,8 @@ def test_resuming_another_workload_is_refused(whole_run: WholeRun, zoo: Path, pl
     assert "name, reference, request" in answer.err
 
 
-def test_resuming_nothing_is_refused(place: Path, strop_cli: Cli) -> None:
-    answer = strop_cli("optimize", "w.py", "--out", place / "nothing", "--resume")
+def test_resuming_nothing_is_refused(place: Path, zoo: Path, strop_cli: Cli) -> None:
+    answer = strop_cli("optimize", zoo, "--out", place / "nothing", "--resume")
     assert answer.code == 2
     assert "does not hold a run to resume; start it without --resume" in answer.err
 
@@ -194,7 +194,7 @@ def test_a_typo_in_a_value_is_told_before_anything_is_written(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("zoo.py:not_a_workload", "gave a int; a strop.InferenceWorkload was expected"),
+        ("zoo.py:not_a_workload", "gave a int; a strop.InferenceWorkload or a strop.TrainingWorkload was expected"),
         ("zoo.py:raises", "raises() in"),
         ("zoo.py:raises", "failed: RuntimeError: planted in the function"),
         ("zoo.py:model_raises", "model() of the workload failed: ZeroDivisionError"),

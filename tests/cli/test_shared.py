@@ -13,7 +13,20 @@ from strop.cli._shared import observer, print_json
 from strop.observe import Event, Level, silent
 from strop.observe.console import ConsoleSink
 
-WITH_JSON = {"apply", "compare", "diagnose", "explain", "list", "load", "optimize", "rerun", "selftest", "verify"}
+WITH_JSON = {
+    "apply",
+    "compare",
+    "diagnose",
+    "explain",
+    "list",
+    "load",
+    "optimize",
+    "rerun",
+    "selftest",
+    "serve",
+    "train",
+    "verify",
+}
 WITH_HUB = {"apply", "compare", "diagnose", "optimize"}
 
 

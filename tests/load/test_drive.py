@@ -96,12 +96,16 @@ def test_a_defect_is_raised_and_not_counted_as_a_failure_of_the_server() -> None
 
 def test_cancelling_gives_up_what_is_in_flight_and_returns_the_rest() -> None:
     async def main() -> Samples:
+        third = asyncio.Event()
+
         async def send(number: int) -> int:
-            await asyncio.sleep(0 if number < 2 else 9)
+            if number == 2:
+                third.set()
+            await asyncio.sleep(0 if number < 2 else 99)
             return 200
 
-        task = asyncio.create_task(OpenLoop(np.array([0.0, 0.01, 0.02, 9.0]), send).run())
-        await asyncio.sleep(0.3)
+        task = asyncio.create_task(OpenLoop(np.array([0.0, 0.01, 0.5, 99.0]), send).run())
+        await third.wait()
         task.cancel()
         return await task
 

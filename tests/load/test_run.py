@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -85,12 +86,23 @@ def test_bad_arrivals_are_refused_before_the_server_is_asked() -> None:
         run_load(LoadPlan(url="http://127.0.0.1:9", rates=(1.0,), arrivals="poison"))
 
 
+def after(server: ScriptedServer, requests: int, number: int) -> None:
+    """Send this process a signal once the server has met that many requests: a slow machine takes longer, and no more."""
+
+    def wait() -> None:
+        while len(server.bodies) < requests:
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_load_with_what_was_measured(number: int) -> None:
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ScriptedServer(slow(0.05)) as server:
-        threading.Timer(0.6, os.kill, (os.getpid(), number)).start()
+        after(server, 20, number)
         result = run_load(LoadPlan(url=server.url, model="echo", rates=(100.0, 50.0), seconds=30.0))
         account = result.runs[0].summary.account
         assert result.interrupted and len(result.runs) == 1
@@ -103,6 +115,6 @@ def test_an_interrupt_ends_the_load_with_what_was_measured(number: int) -> None:
 
 def test_an_interrupt_before_anything_was_counted_is_an_interrupt() -> None:
     with ScriptedServer(at_once) as server:
-        threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        after(server, 3, signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             run_load(LoadPlan(url=server.url, model="echo", rates=(50.0,), seconds=30.0, warmup=30.0))

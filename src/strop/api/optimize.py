@@ -211,7 +211,7 @@ def _name(workload: Any) -> str:
 
 
 def _aim(text: str) -> Aim:
-    names = [str(aim) for aims in AIMS.values() for aim in aims]
+    names = list(dict.fromkeys(str(aim) for aims in AIMS.values() for aim in aims))
     if text not in names:
         raise UsageError(f"aim {text!r} cannot be asked for.{did_you_mean(text, names)}")
     return Aim(text)
