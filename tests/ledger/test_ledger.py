@@ -70,7 +70,7 @@ def test_what_the_user_put_beside_it_keeps_it_from_being_removed(tmp_path: Path)
     assert (tmp_path / "run" / "materials" / "materials.json").exists()
 
 
-@pytest.mark.parametrize("text", ['{"my": "plan"}', "[1]", "7", "not JSON"])
+@pytest.mark.parametrize("text", ['{"my": "plan"}', "[1]", '["format"]', '"format"', "7", "not JSON"])
 def test_somebody_elses_plan_is_no_run(text: str, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(RunDirectoryError, match="already holds files; choose an empty or new --out"):

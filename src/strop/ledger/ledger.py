@@ -187,9 +187,10 @@ def _is_plan(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        return "format" in read_json(path)
-    except (LedgerError, TypeError):
+        plan = read_json(path)
+    except LedgerError:
         return False
+    return isinstance(plan, dict) and "format" in plan
 
 
 @contextlib.contextmanager
