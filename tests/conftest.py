@@ -433,40 +433,36 @@ def faults() -> dict[str, str]:
     return FAULTS
 
 
+def installed_plugin(place: Path, name: str, family: str, texts: dict[str, str]) -> Path:
+    """Write a distribution with one instruction for each text, numbered from 90, as installing it would."""
+    package = place / f"strop_{name}" / "instructions"
+    (package / family).mkdir(parents=True)
+    for folder in (package.parent, package, package / family):
+        (folder / "__init__.py").write_text("")
+    for number, (instruction, text) in enumerate(texts.items(), start=90):
+        (package / family / f"i{number}_{instruction}.py").write_text(text)
+    metadata = place / f"strop_{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: strop-{name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[strop.instructions]\n{name} = strop_{name}.instructions\n")
+    return place
+
+
 @pytest.fixture(scope="session")
 def faulty_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for ``PYTHONPATH`` with an installed distribution whose instructions misbehave when they are measured."""
-    place = tmp_path_factory.mktemp("plugin")
-    package = place / "strop_faulty" / "instructions"
-    (package / "inference").mkdir(parents=True)
-    for folder in (package.parent, package, package / "inference"):
-        (folder / "__init__.py").write_text("")
-    for number, (name, act) in enumerate(FAULTS.items(), start=90):
-        text = FAULT.format(act=act, name=name.capitalize())
-        (package / "inference" / f"i{number}_{name}.py").write_text(text)
-    metadata = place / "strop_faulty-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strop-faulty\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[strop.instructions]\nfaulty = strop_faulty.instructions\n")
-    return place
+    texts = {name: FAULT.format(act=act, name=name.capitalize()) for name, act in FAULTS.items()}
+    return installed_plugin(tmp_path_factory.mktemp("plugin"), "faulty", "inference", texts)
 
 
 @pytest.fixture(scope="session")
 def training_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for ``PYTHONPATH`` with an installed distribution whose instructions change a training in known ways."""
-    place = tmp_path_factory.mktemp("training plugin")
-    package = place / "strop_planted" / "instructions"
-    (package / "training").mkdir(parents=True)
-    for folder in (package.parent, package, package / "training"):
-        (folder / "__init__.py").write_text("")
-    for number, (name, (act, fidelity, prior, declines)) in enumerate(TRAINING_CHANGES.items(), start=90):
-        text = TRAINING_CHANGE.format(act=act, name=name.capitalize(), fidelity=fidelity, prior=prior, declines=declines)
-        (package / "training" / f"i{number}_{name}.py").write_text(text)
-    metadata = place / "strop_planted-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strop-planted\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[strop.instructions]\nplanted = strop_planted.instructions\n")
-    return place
+    texts = {
+        name: TRAINING_CHANGE.format(act=act, name=name.capitalize(), fidelity=fidelity, prior=prior, declines=declines)
+        for name, (act, fidelity, prior, declines) in TRAINING_CHANGES.items()
+    }
+    return installed_plugin(tmp_path_factory.mktemp("training plugin"), "planted", "training", texts)
 
 
 @pytest.fixture(scope="session")

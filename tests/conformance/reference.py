@@ -5,15 +5,14 @@ It is an identity with one input per datatype, written for reading and not for s
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import struct
-import threading
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
+
+from tests.threaded_server import ThreadedServer
 
 SIZES = {
     "BOOL": "?", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q",
@@ -54,7 +53,7 @@ class Refusal(Exception):
         self.status = status
 
 
-class Reference:
+class Reference(ThreadedServer):
     """The server, in a thread of its own. A context manager.
 
     Args:
@@ -66,29 +65,10 @@ class Reference:
 
     def __init__(self, fault: str = "") -> None:
         assert not fault or fault in FAULTS
-        self._fault, self.url = fault, ""
+        self._fault = fault
 
-    def __enter__(self) -> Reference:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _stop(self) -> None:
-        await self._runner.cleanup()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    async def _start(self) -> None:
+    def application(self) -> web.Application:
+        """The routes."""
         app = web.Application(client_max_size=1 << 50, middlewares=[self._in_words])
         models = "/v2/models/{name}"
         app.router.add_get("/v2", self._server)
@@ -98,10 +78,7 @@ class Reference:
             app.router.add_get(prefix, self._metadata)
             app.router.add_get(prefix + "/ready", self._ready)
             app.router.add_post(prefix + "/infer", self._infer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return app
 
     @web.middleware
     async def _in_words(self, request: web.Request, handler: Any) -> web.StreamResponse:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
+
+from tests.threaded_server import ThreadedServer
 
 Answer = Callable[[int], Awaitable[web.StreamResponse]]
 """``answer(number)`` of the nth inference request, counted from 0; the rehearsal is number 0."""
@@ -48,7 +48,7 @@ def slow(seconds: float) -> Answer:
     return answer
 
 
-class ScriptedServer:
+class ScriptedServer(ThreadedServer):
     """Serves one model in a thread of its own. A context manager.
 
     Args:
@@ -64,41 +64,18 @@ class ScriptedServer:
 
     def __init__(self, answer: Answer = at_once, models: list[str] | None = None, metadata: Any = METADATA) -> None:
         self._answer, self._models, self._metadata = answer, models, metadata
-        self.url = ""
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
 
-    def __enter__(self) -> ScriptedServer:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _stop(self) -> None:
-        await self._runner.cleanup()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    async def _start(self) -> None:
+    def application(self) -> web.Application:
+        """The routes."""
         app = web.Application()
         app.router.add_post("/v2/repository/index", self._index)
         app.router.add_get("/v2/models/{name}", self._describe)
         app.router.add_post("/v2/models/{name}/infer", self._infer)
         app.router.add_post("/anything", self._infer)
         app.router.add_get("/text", self._text)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return app
 
     async def _index(self, request: web.Request) -> web.Response:
         if self._models is None:

@@ -27,8 +27,6 @@ from strop.units import Seconds
 
 POOL = 64
 """Different random requests; they are sent in turn."""
-REHEARSALS = 1
-"""Requests sent before the schedule, which a server's own count holds as well."""
 PAUSE = 0.5
 """Seconds of rest between two rates."""
 OIP_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/infer)?/?")
