@@ -65,8 +65,8 @@ def test_a_call_is_read_from_standard_input_too(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{not json", "is not readable JSON"),
-        ("", "is not readable JSON"),
+        ("{not json", "is not JSON"),
+        ("", "is not JSON"),
         ("1", "a call is an object of named arrays or a list of arrays; got a int"),
         ("[]", "the call holds 0 arrays. Expected: args_0 float32 [8, 16]"),
         ("[[1], [2]]", "the call holds 2 arrays"),
@@ -88,7 +88,7 @@ def test_a_call_that_does_not_fit_says_what_is_expected(
 def test_an_input_file_that_is_missing_is_named(bundle: Path, strop_cli: Cli) -> None:
     answer = strop_cli("run", bundle, "--input", "missing.json")
     assert answer.code == 2
-    assert "missing.json" in answer.err
+    assert "missing.json cannot be read: No such file" in answer.err
 
 
 def test_a_damaged_bundle_is_refused_and_the_file_named(bundle: Path, call: Path, place: Path, strop_cli: Cli) -> None:

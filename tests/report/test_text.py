@@ -89,3 +89,16 @@ def test_every_table_of_the_page_is_told() -> None:
 def test_importing_the_report_needs_no_rich_and_no_torch() -> None:
     code = "import strop.report, strop.report.text, strop.report.html, sys; sys.exit(bool({'rich', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_crowded_trial_tells_what_changed_and_how_long_preparing_took() -> None:
+    crowded = replace(
+        trial(1, "29 static_quantization + 47 model_serving_framework(buckets=3, trim=True)", "kept"),
+        reason="the rest of the recipe cannot be without it " * 3,
+        tallies={"static_quantization": {"output channels re-centred": 627, "int8 GroupConvolution": 16, "int8 MatMul": 37}},
+        screen={"all": interval(8.8), "batch 1": interval(6.5), "batch 8": interval(11.7)},
+        preparation=13.4,
+    )
+    text = render_summary(replace(minimal_report(), trials=(crowded,)), width=120)
+    assert "re-centred: 627" in text
+    assert "prepared in 13.4 s" in text

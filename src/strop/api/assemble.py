@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,8 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _commands(folder: Path, record: Record) -> tuple[Command, ...]:
-    verify = Command(line=f"strop verify {folder.name}", what="recompute every verdict from the raw samples")
-    rerun = Command(line=f"strop rerun {folder.name}", what="measure the claim again, here and now")
+    # Written as it was given, so that it can be pasted; a page to be shown around does not tell where on a disk it was made.
+    run = shlex.quote(folder.name if folder.is_absolute() else str(folder))
+    verify = Command(line=f"strop verify {run}", what="recompute every verdict from the raw samples")
+    rerun = Command(line=f"strop rerun {run}", what="measure the claim again, here and now")
     return (verify, rerun) if record.plan["reference"] else (verify,)

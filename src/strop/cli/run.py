@@ -28,6 +28,10 @@ def command(bundle: str, source: str, workload: str | None, trust: bool) -> None
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
         call = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the input {source} is not readable JSON: {error}") from error
+    except OSError as error:
+        raise UsageError(
+            f"the input {source} cannot be read: {error.strerror}. Give a JSON file, or - for standard input."
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"the input {source} is not JSON: {error}") from error
     print_json(answer_json(open_bundle(bundle, workload=workload, trust=trust), Path(bundle), call))

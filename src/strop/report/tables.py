@@ -136,19 +136,17 @@ def trials(rows: Iterable[Trial]) -> Table:
     """Every trial with its status; the screening ratios are greyed and named so."""
     return Table(
         title="Trials",
-        columns=("Trial", "Recipe", "Status", "Screen only", "Changed", "Prepared in"),
+        columns=("Trial", "Recipe", "Status", "Screen only", "Changed"),
         rows=tuple(
             (
                 Cell(t.id),
                 Cell(t.recipe, sub=_seen(t)),
                 Cell(status(t.status).text, status(t.status).tone, t.reason),
                 Cell(_screened(t), "screen", _other_points(t)),
-                measured(_tallies(t)),
-                measured(words.seconds(t.preparation)),
+                measured(_tallies(t), f"prepared in {words.seconds(t.preparation)}" if t.preparation else ""),
             )
             for t in rows
         ),
-        right=frozenset({"Prepared in"}),
         note="Screening only chooses what is confirmed; its ratios flatter the winners and are not results.",
         empty="no recipe was tried",
     )
