@@ -73,6 +73,11 @@ def test_an_untried_trial_is_not_measured() -> None:
     assert [cell.text for cell in row[3:]] == ["not measured"] * 2
 
 
+def test_what_was_not_measured_is_listed_with_its_reason() -> None:
+    table = tables.untried({"35 graph_compile": "the budget did not allow it"})
+    assert [[cell.text for cell in row] for row in table.rows] == [["35 graph_compile", "the budget did not allow it"]]
+
+
 def test_tallies_of_zero_are_nothing() -> None:
     assert _column(tables.trials([trial(1, "x", "no effect", tallies={"31": {"folded": 0}})]), "Changed") == ["nothing"]
     assert _column(tables.trials([trial(1, "x", "kept", tallies={"31": {"folded": 3}, "29": {"linear": 2}})]), "Changed") == [

@@ -10,7 +10,7 @@ import pytest
 from strop.contract.recipe import Recipe
 from strop.pipeline import Outcome
 from strop.search import climb as module
-from strop.search.climb import Standing, climb
+from strop.search.climb import NO_PROMISE, Standing, climb
 
 PARTS = {29: 1.2, 28: 1.0, 47: 0.8, 18: 0.3, 35: 0.4, 31: 0.1, 38: 0.02}
 
@@ -68,7 +68,22 @@ def test_without_time_nothing_is_tried(world: Any) -> None:
 
 def test_where_nothing_pays_nothing_leads(world: Any) -> None:
     standing = climb(world(lambda recipe: -0.1 * len(recipe)).session(), {})
-    assert standing.leader is None and len(standing.trials) > 5 and standing.untried == []
+    assert standing.leader is None and len(standing.trials) > 5 and standing.untried == {}
+
+
+def test_what_the_diagnosis_does_not_suggest_is_tried_last_where_nothing_pays(world: Any) -> None:
+    planted = world(lambda recipe: -0.1 * len(recipe))
+    climb(planted.session(), {35: 0.5})
+    alone = planted.tried.index(("baseline", "35 graph_compile"))
+    assert all("35" not in tried for _, tried in planted.tried[:alone])
+    assert any("35" not in tried for _, tried in planted.tried[:alone])
+
+
+def test_what_the_diagnosis_does_not_suggest_is_named_where_something_pays(world: Any) -> None:
+    planted = world(truth)
+    standing = climb(planted.session(), {35: 0.5})
+    assert ("baseline", "35 graph_compile") not in planted.tried
+    assert standing.untried["35 graph_compile"] == NO_PROMISE
 
 
 def test_predictions_decide_what_comes_first(world: Any) -> None:

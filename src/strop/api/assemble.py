@@ -38,6 +38,7 @@ def assemble(folder: Path, spent: float) -> RunReport:
         "kept": [],
         "recipe": "",
         "findings": [],
+        "untried": {},
     }
     confirmed = record.confirmed
     trials = [row for row in record.under("trial") if "key" in row]
@@ -52,6 +53,7 @@ def assemble(folder: Path, spent: float) -> RunReport:
         result=result if held else (),
         diagnosis=_diagnosis(record),
         trials=tuple(_trial(row, end) for row in trials),
+        untried=end["untried"],
         recipe_yaml=end["recipe"],
         gate=Claim(comparisons=tuple(read_comparisons(confirmed["confirm"]).values())) if confirmed else None,
         claims=one_shot(record),

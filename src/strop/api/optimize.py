@@ -173,7 +173,7 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
         "recipe": write_recipe(kept.recipe) if kept else "",
         "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
         "ablation": [[name, trial.row] for name, trial in found.ablation],
-        "untried": [str(recipe) for recipe in found.standing.untried],
+        "untried": found.standing.untried,
         "measuring": session.bench.measuring,
     }
 

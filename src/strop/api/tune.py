@@ -85,7 +85,7 @@ def end_tuning(tuning: Tuning, found: Tuned) -> dict[str, Any]:
         "recipe": write_recipe(kept) if kept is not None else "",
         "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
         "ablation": _screened_parts(kept, found) if kept is not None else [],
-        "untried": [str(recipe) for recipe in found.standing.untried],
+        "untried": found.standing.untried,
         "measuring": tuning.bench.measuring,
     }
 

@@ -30,7 +30,7 @@ def render_html(report: RunReport) -> str:
         ("footprint", "Memory, size and cold start", table(tables.footprint(report))),
         ("tradeoff", "Latency against quality", _tradeoff(report)),
         ("diagnosis", "Where the time went before", _diagnosis(report)),
-        ("trials", "Everything that was tried", table(tables.trials(report.trials))),
+        ("trials", "Everything that was tried", table(tables.trials(report.trials)) + table(tables.untried(report.untried))),
         ("cost", "What this cost", table(tables.cost(report))),
         ("trust", "How far to trust this", table(tables.trust(report))),
         ("repeat", "How to check and repeat it", _repeat(report)),

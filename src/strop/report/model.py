@@ -36,6 +36,7 @@ class RunReport:
         result: latency of the result per operating point, from the confirm phase.
         diagnosis: per operating point.
         trials: in the order they were tried.
+        untried: recipe → why it was not measured.
         recipe_yaml: the composed recipe; empty: none.
         gate: result against original, confirm phase only.
         claims: further confirmed comparisons, for instance against the best one-shot recipe.
@@ -70,6 +71,7 @@ class RunReport:
     result: tuple[Latency, ...] = ()
     diagnosis: tuple[Diagnosis, ...] = ()
     trials: tuple[Trial, ...] = ()
+    untried: Mapping[str, str] = field(default_factory=dict)
     recipe_yaml: str = ""
     gate: Claim | None = None
     claims: tuple[Claim, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from strop.measure.result import Verdict
@@ -149,6 +149,16 @@ def trials(rows: Iterable[Trial]) -> Table:
         ),
         note="Screening only chooses what is confirmed; its ratios flatter the winners and are not results.",
         empty="no recipe was tried",
+    )
+
+
+def untried(recipes: Mapping[str, str]) -> Table:
+    """What was not measured, and why."""
+    return Table(
+        title="Not measured",
+        columns=("Recipe", "Because"),
+        rows=tuple((Cell(recipe), Cell(reason)) for recipe, reason in recipes.items()),
+        empty="everything that promised something was tried",
     )
 
 

@@ -85,6 +85,7 @@ def all_tables(report: RunReport) -> Iterator[Table]:
     yield tables.diagnosis(report)
     yield tables.suggestions(report)
     yield tables.trials(report.trials)
+    yield tables.untried(report.untried)
     yield tables.cost(report)
     yield tables.trust(report)
     yield tables.environment(report)

@@ -30,7 +30,10 @@ SIDE_BY_SIDE = 2
 """Recipes prepared at a time: their imports and exports are serial code, so two share the cores well."""
 
 WORTH_TRYING = 0.01
-"""Smallest expected improvement (of the logarithm of the speed-up) for which a trial is made."""
+"""Smallest expected improvement (of the logarithm of the speed-up) for which a trial is made once something was found."""
+
+NO_TIME, NO_PROMISE = "the budget did not allow it", "it promised too little beside what was found"
+"""Why a recipe was not measured."""
 
 PREPARE_SECONDS = (8.0, 14.0, 150.0)
 """Guess by cost class (free, calibrate, fit)."""
@@ -70,12 +73,12 @@ class Standing:
     Attributes:
         trials: finished, in order.
         stacks: what was found faster, in order.
-        untried: what the budget did not allow.
+        untried: recipe in words → why it was not measured.
     """
 
     trials: list[Trial] = field(default_factory=list)
     stacks: list[Stack] = field(default_factory=list)
-    untried: list[Recipe] = field(default_factory=list)
+    untried: dict[str, str] = field(default_factory=dict)
 
     @property
     def leader(self) -> Stack | None:
@@ -154,9 +157,10 @@ class _Climber:
             if stack.seat is not None:
                 self._session.bench.dismiss(stack.seat)
                 stack.seat = None
-        standing.untried = [p.recipe for p in self._proposals() if self._promising(p)]
-        for recipe in standing.untried:
-            self._session.tell("trial.untried", f"{recipe}: not measured, the budget did not allow it", level=Level.DETAIL)
+        left = [p for p in self._proposals() if self._promising(p) or not p.against]
+        standing.untried = {str(p.recipe): NO_TIME if self._promising(p) else NO_PROMISE for p in left}
+        for recipe, reason in standing.untried.items():
+            self._session.tell("trial.untried", f"{recipe}: not measured, {reason}", level=Level.DETAIL)
         return standing
 
     def _proposals(self) -> Sequence[Proposal]:
@@ -198,7 +202,9 @@ class _Climber:
         return self._improvement(proposal) / self._cost(proposal)
 
     def _promising(self, proposal: Proposal) -> bool:
-        return self._recorded(proposal) or self._improvement(proposal) >= WORTH_TRYING
+        """Whether it may be worth its time; while nothing was found faster, everything may."""
+        worthwhile = self._standing.leader is None or self._improvement(proposal) >= WORTH_TRYING
+        return worthwhile or self._recorded(proposal)
 
     def _improvement(self, proposal: Proposal) -> float:
         """Expected improvement of what the run will end with.

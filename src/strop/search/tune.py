@@ -18,7 +18,7 @@ from strop.observe import Level
 from strop.pipeline import Outcome, Preparation
 from strop.search.bench import Seat
 from strop.search.choose import FIRST_SHARE, MOST_CLAIMS
-from strop.search.climb import STEP_DELTA, WORTH_TRYING, Stack, Standing
+from strop.search.climb import NO_TIME, STEP_DELTA, WORTH_TRYING, Stack, Standing
 from strop.search.kinds import lossy_part
 from strop.search.placebo import PLACEBO_KEPT, doubt
 from strop.search.proposals import Proposal, additions, groups, variants
@@ -139,9 +139,9 @@ class _Race:
         tuning, standing = self._tuning, self._standing
         while (ranked := self._ranked()) and (self._recorded(ranked[0]) or tuning.budget.allows(self._cost(), tuning.reserved)):
             self._attempt(ranked[0])
-        standing.untried = [p.recipe for p in self._ranked()]
-        for recipe in standing.untried:
-            tuning.tell("trial.untried", f"{recipe}: not measured, the budget did not allow it", level=Level.DETAIL)
+        standing.untried = {str(p.recipe): NO_TIME for p in self._ranked()}
+        for recipe, reason in standing.untried.items():
+            tuning.tell("trial.untried", f"{recipe}: not measured, {reason}", level=Level.DETAIL)
         for stack in standing.stacks:
             self._leave(stack)
         return self._leader
