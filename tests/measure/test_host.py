@@ -1,11 +1,12 @@
 """What the machine has, read from a made-up file system and from the real one."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from strop.measure.host import cache_sizes, control_groups, read_host, system_text, usable_cores, usable_memory
+from strop.measure.host import Host, cache_sizes, control_groups, read_host, system_text, usable_cores, usable_memory
 
 
 def lay(root: Path, files: dict[str, str]) -> Path:
@@ -122,6 +123,13 @@ def test_the_real_machine() -> None:
     assert 1 <= host.cores <= len(os.sched_getaffinity(0))
     assert host.memory_bytes <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert host.cpu
+
+
+def test_processes_are_bounded_by_memory_unless_it_is_unknown_or_an_accelerator_reserves_addresses() -> None:
+    plain = Host(cpu="a test CPU", cores=2, memory_bytes=1 << 33)
+    assert plain.address_limit is not None and 1 << 33 <= plain.address_limit <= 1 << 34
+    assert replace(plain, accelerators=("a GPU",)).address_limit is None
+    assert replace(plain, memory_bytes=0).address_limit is None
 
 
 def test_accelerators_are_asked_for_only_when_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ def scene(kit: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Ite
         reference = place.refer(text.replace("model=Mlp", "model=lambda: Model()"))
         _, _, materials = place.opened(reference)
         built = Scene(
-            place, place.shop(reference, materials, memory=8 * GIB), {}, lambda threshold: Recipe([kit.fuse(threshold)])
+            place, place.shop(reference, materials, memory=6 * GIB), {}, lambda threshold: Recipe([kit.fuse(threshold)])
         )
         for number, fault in enumerate(FAULTS, start=1):
             built.plant(number, fault)
@@ -253,6 +253,7 @@ def test_an_arm_opens_what_was_prepared_and_answers_as_the_original(scene: Scene
     spec = scene.shop.arm(done, "candidate", environment={"MORE": "1"})
     wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_PROC_BIND": "close", "OMP_PLACES": "cores", "MORE": "1"}
     assert (spec.name, dict(spec.environment)) == ("candidate", wanted)
+    assert spec.memory_limit is not None
     workload = scene.shop._task(recipe, done.folder).reference.load()
     model = build_model(workload, 0)
     split = scene.place.folder / "材料 data" / "splits" / "screening.safetensors"

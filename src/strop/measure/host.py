@@ -12,6 +12,9 @@ from pathlib import Path
 from strop.measure.clock import usable_cpus
 from strop.units import Bytes
 
+UNTOUCHED: Bytes = 2 << 30
+"""Addresses that libraries reserve and never touch; without them even ``import torch`` would fail on a small machine."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
@@ -37,6 +40,14 @@ class Host:
     memory_bytes: int = 0
     accelerators: tuple[str, ...] = ()
     roofs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def address_limit(self) -> Bytes | None:
+        """Bytes of address space a process of a trial may take, so that exhausting memory ends the trial and not the machine.
+
+        ``None`` where nothing is known to bound by: CUDA reserves far more addresses than it takes memory.
+        """
+        return None if self.accelerators or not self.memory_bytes else self.memory_bytes + UNTOUCHED
 
 
 def read_host(*, accelerators: bool = False, root: Path = Path("/")) -> Host:

@@ -22,10 +22,10 @@ class Child:
     Args:
         task: file that tells it what to do.
         log: file that receives its output.
-        memory: bytes of address space; 0 = no limit. Exhausting it must end the trial, not the machine.
+        memory: bytes of address space it may take, or ``None``.
     """
 
-    def __init__(self, task: Path, log: Path, memory: Bytes) -> None:
+    def __init__(self, task: Path, log: Path, memory: Bytes | None) -> None:
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "strop.trial.prepare", str(task), str(os.getpid())],

@@ -62,7 +62,7 @@ class TrainingShop:
 
     Attributes:
         reference: where they find it.
-        host: the machine; its memory bounds each process, so that exhausting it ends a trial and not the machine.
+        host: the machine; its memory bounds each process.
         seed: of the run.
     """
 
@@ -84,8 +84,7 @@ class TrainingShop:
             target=target,
             arguments=TrainingTask(reference=self.reference, recipe=recipe.to_json(), seed=seed).to_json(),
             environment={key: value for i in recipe for key, value in i.launch(self.host).environment.items()},
-            # CUDA reserves far more addresses than it takes memory
-            memory_limit=None if self.host.accelerators else self.host.memory_bytes or None,
+            memory_limit=self.host.address_limit,
         )
 
 

@@ -69,7 +69,7 @@ class Workshop:
     Args:
         reference: where child processes find the workload.
         materials: its data on disk.
-        host: the machine; its memory bounds each child.
+        host: the machine; its memory bounds each process.
         cache: folder of artefacts by content hash.
         origin: what artefacts depend on besides the recipe; part of the hash.
         logs: folder for the output of the processes.
@@ -171,6 +171,7 @@ class Workshop:
                 "task": self._task(prepared.recipe, prepared.folder).to_json(),
             },
             environment={**launch, **(environment or {})},
+            memory_limit=self._host.address_limit,
         )
 
     def _entry(self, recipe: Recipe) -> Path:
@@ -182,7 +183,7 @@ class Workshop:
     def _start(self, recipe: Recipe, entry: Path) -> Child:
         folder = _begin(entry)
         write_json(folder / "task.json", self._task(recipe, folder).to_json())
-        return Child(folder / "task.json", self._log(entry), self._host.memory_bytes)
+        return Child(folder / "task.json", self._log(entry), self._host.address_limit)
 
     def _task(self, recipe: Recipe, folder: Path) -> Task:
         where = self._materials.folder
