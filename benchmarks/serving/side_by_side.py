@@ -1,13 +1,17 @@
-"""Servers side by side: the same known model behind each, the same schedule of requests in front.
+"""Servers side by side: the same model behind each, the same schedule of requests in front.
 
-    python -m venv ENV && ENV/bin/pip install mosec==0.9.8 litserve==0.2.19
-    python benchmarks/serving/side_by_side.py --rivals ENV/bin/python --out runs/side-by-side [--model sleep] [--rounds 3]
+    pip install mosec==0.9.8 litserve==0.2.19
+    python benchmarks/serving/side_by_side.py --out runs/side-by-side [--model sleep] [--rounds 3]
+    python benchmarks/serving/side_by_side.py --out runs/side-by-side-minilm --bundle runs/minilm/bundle --loads 0.5,0.8,1.3,2
 
+With a bundle the requests are sentences of the sentiment data in their natural lengths, one each; all servers open the same
+artefact.
 A cell is one server, one load, one round: the server is started afresh on the first core, ``strop load`` runs on the last,
 open loop with latency from the scheduled time. Within a round and load the servers take turns in a drawn order. Every rival
 runs as it comes and tuned: the best of at most 12 settings by goodput at load 0.8. Cells are folders; what is there already is
 kept, so an interrupted run goes on with the same command. A cell that gave nothing is lost, is tried again next time, and is
-shown. Load 1 is what the sleep model can do in batches that take half the objective.
+shown. Load 1 is what the model can do in batches that take half the objective; for a bundle that is measured first. strop has
+one setting, the objective, and every server is told or asked the same one.
 """
 
 from __future__ import annotations
@@ -31,10 +35,16 @@ from typing import Any
 from strop.errors import StropError
 
 HERE = Path(__file__).resolve().parent
+SERVERS = HERE / "servers"
+
 ALPHA, BETA, OBJECTIVE = 0.020, 0.002, 0.1
-"""Of the sleep model (``rivals/models.py``), seconds; and the latency to be kept."""
+"""Of the sleep model (``servers/models.py``), seconds; and the latency to be kept."""
 CAPACITY = {"sleep": (OBJECTIVE / 2 - ALPHA) / BETA / (OBJECTIVE / 2), "identity": 1000.0}
 """Requests per second at load 1: the sleep model's best within half the objective; for the identity a round number."""
+BUNDLE = "STROP_BENCHMARK_BUNDLE"
+"""Environment variable that tells the servers which bundle to open (``servers/models.py``)."""
+SENTENCES = 512
+"""Requests of a bundle's load, taken round and round."""
 LOADS = (0.1, 0.5, 0.8, 0.95, 1.3, 2.0)
 TUNED_AT = 0.8
 GRID = tuple({"batch": batch, "wait": wait} for batch in (4, 8, 16, 32) for wait in (1, 10, 20))
@@ -48,15 +58,17 @@ class Server:
 
     Attributes:
         name: shown in tables.
-        script: file in ``rivals``.
-        path: where it takes requests.
+        script: file in ``servers``.
+        path: where it takes requests; ``MODEL`` in it stands for the model's name.
         settings: options of the script; none: as it comes.
+        ours: it speaks the Open Inference Protocol and runs in this environment.
     """
 
     name: str
     script: str
     path: str
     settings: Mapping[str, int] = field(default_factory=dict)
+    ours: bool = False
 
     @property
     def key(self) -> str:
@@ -65,6 +77,7 @@ class Server:
 
 
 RIVALS = (Server("mosec", "mosec_server.py", "/inference"), Server("litserve", "litserve_server.py", "/predict"))
+STROP = Server("strop", "strop_server.py", "/v2/models/MODEL/infer", {}, ours=True)
 
 
 @dataclass(frozen=True)
@@ -155,18 +168,34 @@ class Bench:
 
     Args:
         python: interpreter of the rivals' environment.
-        model: ``"sleep"`` or ``"identity"``.
+        model: ``"sleep"``, ``"identity"`` or ``"bundle"``.
         out: folder of the cells.
         seconds: counted part of a cell.
+        bundle: folder of the bundle.
     """
 
-    def __init__(self, python: str, model: str, out: Path, seconds: float) -> None:
+    def __init__(self, python: str, model: str, out: Path, seconds: float, bundle: Path | None = None) -> None:
         self._python, self._model, self._cells, self._seconds = python, model, out / "cells", seconds
         self._cells.mkdir(parents=True, exist_ok=True)
-        self._body = out / "body.json"
-        self._body.write_text(json.dumps({"x": [0.5, 1.5, 2.5, 3.5]}))
         cores = sorted(os.sched_getaffinity(0))
         self._server_core, self._client_core = cores[0], cores[-1]
+        self._environment = {**os.environ, **({BUNDLE: str(bundle.absolute())} if bundle else {})}
+        rows = sentences() if bundle else [{"x": [0.5, 1.5, 2.5, 3.5]}]
+        self._plain, self._protocol = out / "plain.jsonl", out / "protocol.jsonl"
+        self._plain.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._protocol.write_text("".join(json.dumps(oip(row)) + "\n" for row in rows))
+        self.capacity = CAPACITY.get(model) or self._measured_capacity(out / "capacity.json")
+
+    def _measured_capacity(self, record: Path) -> float:
+        """Measure how many sentences a second the bundle answers on the server's core; kept with the cells."""
+        if not record.exists():
+            done = subprocess.run(
+                [sys.executable, str(SERVERS / "capacity.py"), str(self._plain), str(OBJECTIVE)],
+                env=self._environment, stdout=subprocess.PIPE, text=True, check=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, {self._server_core}),
+            )  # fmt: skip
+            record.write_text(done.stdout)
+        return float(json.loads(record.read_text())["per_second"])
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Measure a cell unless it is there already, and return its figures."""
@@ -181,18 +210,22 @@ class Bench:
 
     def _measure(self, cell: Cell, folder: Path) -> str:
         port = _free_port()
+        ours = cell.server.ours
         options = [f"--{name}={value}" for name, value in cell.server.settings.items()]
-        command = [self._python, cell.server.script, f"--port={port}", f"--model={self._model}", *options]
+        options += [f"--objective={OBJECTIVE}"] if ours else []
+        python, script = sys.executable if ours else self._python, str(SERVERS / cell.server.script)
         server = subprocess.Popen(
-            command, cwd=HERE / "rivals", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            [python, script, f"--port={port}", f"--model={self._model}", *options],
+            env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             preexec_fn=lambda: os.sched_setaffinity(0, {self._server_core}),
         )  # fmt: skip
         try:
             if not _listens(port, server):
                 return "the server did not start"
-            rate = cell.load * CAPACITY[self._model]
+            rate, path = cell.load * self.capacity, cell.server.path.replace("MODEL", self._model)
+            body = self._protocol if ours else self._plain
             load = [
-                sys.executable, "-m", "strop", "load", f"http://127.0.0.1:{port}{cell.server.path}", "--input", str(self._body),
+                sys.executable, "-m", "strop", "load", f"http://127.0.0.1:{port}{path}", "--input", str(body),
                 "--rate", f"{rate:.3f}/s", "--seconds", f"{self._seconds}s", "--warmup", "2s", "--seed", str(cell.round + 1),
                 "--objective", f"{OBJECTIVE}s", "--out", str(folder), "--quiet", "--timeout", "5s",
             ]  # fmt: skip
@@ -203,6 +236,22 @@ class Bench:
             return done.stderr.strip()[-300:]
         finally:
             _end(server)
+
+
+def sentences() -> list[dict[str, list[int]]]:
+    """Return tokens of sentences in their natural lengths, as clients of the rivals send them."""
+    sys.path.insert(0, str(HERE.parents[1]))
+    from examples.data import sentiment
+    from examples.minilm_sentiment.workload import encode
+
+    examples = [encode([sentence]) for sentence in sentiment().head[:SENTENCES]]
+    return [{name: tensor[0].tolist() for name, tensor in example.items()} for example in examples]
+
+
+def oip(row: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the same request in the Open Inference Protocol."""
+    kinds = {name: "INT64" if isinstance(values[0], int) else "FP32" for name, values in row.items()}
+    return {"inputs": [{"name": n, "shape": [1, len(v)], "datatype": kinds[n], "data": list(v)} for n, v in row.items()]}
 
 
 def _free_port() -> int:
@@ -237,8 +286,9 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Tune, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals", required=True, help="interpreter of an environment with mosec and LitServe")
+    parser.add_argument("--rivals", default=sys.executable, help="interpreter of an environment with mosec and LitServe")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, help="a bundle of the MiniLM example, in place of --model")
     parser.add_argument("--model", choices=CAPACITY, default="sleep")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=12.0)
@@ -246,9 +296,12 @@ def main() -> None:
     parser.add_argument("--untuned", action="store_true", help="leave the tuning out")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    bench = Bench(str(Path(asked.rivals).absolute()), asked.model, asked.out, asked.seconds)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    model = "bundle" if asked.bundle else asked.model
+    bench = Bench(str(Path(asked.rivals).absolute()), model, asked.out, asked.seconds, asked.bundle)
+    print(f"load 1 is {bench.capacity:.0f} requests per second", file=sys.stderr)
     results: dict[str, dict[str, Any]] = {}
-    servers = list(RIVALS)
+    servers = [STROP, *RIVALS]
     if not asked.untuned:
         for cell in tuning_cells(RIVALS):
             results[cell.folder] = bench.run(cell)

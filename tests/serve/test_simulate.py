@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from strop.serve.latency import LatencyModel, Seed
 from strop.serve.policy import Policy
-from strop.serve.scheduler import Scheduler
+from strop.serve.scheduler import Decision, Scheduler
 from strop.serve.simulate import Arrival, Engine, Simulated, simulate
 
 POLICY = Policy(objective=50e-3)
@@ -91,3 +92,24 @@ def test_everything_sent_is_accounted_for() -> None:
     assert kept.accounts.sent == result.sent == sum(kept.accounts.ended.values())
     assert sum(map(len, result.waits.values())) == kept.accounts.ended["ok"]
     assert (kept.accounts.open, kept.accounts.unaccounted) == (0, 0)
+
+
+@pytest.mark.parametrize("slower", [3.0, 8.0])
+def test_a_short_disturbance_costs_no_more_than_itself(slower: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large batches that looked slow are not run any more, so only forgetting brings them back."""
+
+    def goodput() -> float:
+        kept = scheduler()
+        clock, quick = [0.0], engine()
+
+        def start(now: float) -> Decision:
+            clock[0] = now
+            return Scheduler.start(kept, now)
+
+        monkeypatch.setattr(kept, "start", start)
+        disturbed: Engine = lambda width, rows: quick(width, rows) * (slower if 1.0 <= clock[0] < 1.5 else 1.0)  # noqa: E731
+        return simulate(kept, poisson(0.8, seconds=8.0), disturbed).goodput
+
+    assert goodput() >= 0.8
+    monkeypatch.setattr("strop.serve.latency.MEMORY", math.inf)
+    assert goodput() < 0.8

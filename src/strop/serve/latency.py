@@ -17,7 +17,10 @@ from strop.errors import UsageError
 from strop.units import Ratio, Seconds
 
 WINDOW = 100
-"""Batches remembered per knot: a second or two of work, so that a machine that slowed down is noticed."""
+"""Batches remembered per knot, so that a machine that slowed down is noticed."""
+MEMORY: Seconds = 1.0
+"""Time after which a batch is forgotten. A size that a short disturbance made look slow is not run any more and so cannot
+prove better; forgotten, it is predicted from the sizes that still run. The latest batch is always remembered."""
 REFRESH: Seconds = 20e-3
 """Time spent in batches between two looks at what they taught: rare for quick models, after each batch for slow ones."""
 LIKELY: Ratio = 0.95
@@ -51,7 +54,7 @@ class _Curve:
     """Prediction for one width."""
 
     anchors: list[Seconds]
-    seen: list[deque[Seconds]]
+    seen: list[deque[tuple[Seconds, Seconds]]]
     typical: list[Seconds] = field(default_factory=list)
     likely: list[Seconds] = field(default_factory=list)
     sizes: dict[Seconds, tuple[int, int]] = field(default_factory=dict)
@@ -102,8 +105,8 @@ class LatencyModel:
             curve.sizes[limit] = rates.index(max(rates)) + 1, knee + 1
         return curve.sizes[limit]
 
-    def observe(self, width: int, rows: int, seconds: Seconds) -> Ratio:
-        """Learn from a batch; return its time as a ratio of the typical one predicted."""
+    def observe(self, width: int, rows: int, seconds: Seconds, now: Seconds = 0.0) -> Ratio:
+        """Learn from a batch that ended ``now``; return its time as a ratio of the typical one predicted."""
         curve, seconds = self._curve(width), max(seconds, SHORTEST)
         ratio = seconds / self.typical(width, rows)
         if (width, rows) not in self._met:
@@ -113,10 +116,10 @@ class LatencyModel:
         place = bisect_left(self._knots, min(rows, self._most))
         low, high = self._knots[max(place - 1, 0)], self._knots[place]
         near = place if place == 0 or rows - low > (high - low) / 2 else place - 1
-        curve.seen[near].append(seconds * curve.anchors[near] / self._between(curve.anchors, rows))
+        curve.seen[near].append((now, seconds * curve.anchors[near] / self._between(curve.anchors, rows)))
         curve.unread += seconds
         if curve.unread >= REFRESH:
-            self._learn(curve)
+            self._learn(curve, now)
         return ratio
 
     def _at(self, table: list[Seconds], rows: int) -> Seconds:
@@ -144,8 +147,12 @@ class LatencyModel:
         (c0, s0), (c1, s1) = known[place - 1], known[place]
         return s0 + (s1 - s0) * (cost - c0) / (c1 - c0)
 
-    def _learn(self, curve: _Curve) -> None:
+    def _learn(self, curve: _Curve, now: Seconds = 0.0) -> None:
         typical, likely = [], []
+        latest = max((seen[-1][0] for seen in curve.seen if seen), default=now)
+        for seen in curve.seen:
+            while seen and seen[0][0] < min(now - MEMORY, latest):
+                seen.popleft()
         for knot, seen in enumerate(curve.seen):
             source = min((k for k, s in enumerate(curve.seen) if s), key=lambda k: abs(k - knot), default=None)
             scale = curve.anchors[knot]
@@ -153,7 +160,7 @@ class LatencyModel:
                 typical.append(scale)
                 likely.append(scale * SPREAD)
                 continue
-            ordered, scale = sorted(seen or curve.seen[source]), scale / curve.anchors[source]
+            ordered, scale = sorted(taken for _, taken in seen or curve.seen[source]), scale / curve.anchors[source]
             middle = ordered[len(ordered) // 2] * scale
             typical.append(middle)
             likely.append(max(ordered[min(len(ordered) - 1, int(LIKELY * len(ordered)))] * scale, middle))

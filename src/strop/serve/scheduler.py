@@ -23,7 +23,7 @@ from strop.serve.request import Bucket, Outcome, Request
 from strop.serve.rowlimit import RowLimit
 from strop.units import Seconds
 
-PROBE: Seconds = 1.0
+PROBE: Seconds = 0.25
 """A request believed to be too slow is tried on an idle server when none of its width ran for so long: beliefs must be able
 to improve."""
 LOOKAHEAD = 512
@@ -127,7 +127,7 @@ class Scheduler:
     def finish(self, now: Seconds, batch: Batch) -> list[Request]:
         """Note that a batch was answered; return those of its requests that still want their answer."""
         self._leave(now, batch)
-        self.latency.observe(batch.width, batch.rows, now - batch.started)
+        self.latency.observe(batch.width, batch.rows, now - batch.started, now)
         self.limit.held(batch.rows)
         return [request for request in batch.requests if self._end(request, Outcome.OK)]
 

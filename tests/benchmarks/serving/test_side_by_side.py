@@ -11,13 +11,15 @@ import pytest
 from benchmarks.serving import side_by_side
 from benchmarks.serving.side_by_side import (
     GRID,
-    HERE,
     RIVALS,
+    SERVERS,
+    STROP,
     Bench,
     Cell,
     Server,
     best,
     main_cells,
+    oip,
     read_cell,
     table,
     tuning_cells,
@@ -99,9 +101,24 @@ def test_a_server_that_does_not_start_is_a_lost_cell(tmp_path: Path) -> None:
 
 
 def test_the_known_model_is_the_one_the_rivals_serve() -> None:
-    text = (HERE / "rivals" / "models.py").read_text()
+    text = (SERVERS / "models.py").read_text()
     found = re.search(r"ALPHA, BETA = ([\d.]+), ([\d.]+)", text)
     assert found is not None
     assert (float(found[1]), float(found[2])) == (side_by_side.ALPHA, side_by_side.BETA)
     assert side_by_side.CAPACITY["sleep"] == pytest.approx(300.0)
-    assert all((HERE / "rivals" / rival.script).exists() for rival in RIVALS)
+    assert f'BUNDLE = "{side_by_side.BUNDLE}"' in text
+    assert all((SERVERS / server.script).exists() for server in (STROP, *RIVALS))
+
+
+def test_a_request_says_the_same_in_the_protocol() -> None:
+    assert oip({"input_ids": [101, 102], "x": [0.5]}) == {
+        "inputs": [
+            {"name": "input_ids", "shape": [1, 2], "datatype": "INT64", "data": [101, 102]},
+            {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [0.5]},
+        ]
+    }
+
+
+def test_strop_itself_is_started_in_this_environment_and_answers(tmp_path: Path) -> None:
+    found = Bench("no such interpreter", "identity", tmp_path, 1.0).run(Cell(STROP, 0.1, 0))
+    assert found["unaccounted"] == 0 and found["account"]["ok"] == found["account"]["sent"] > 0
