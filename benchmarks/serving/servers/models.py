@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 ALPHA, BETA = 0.020, 0.002
@@ -43,7 +44,7 @@ def _program() -> Any:
     """Open the bundle, in the process that runs it."""
     from strop.bundle import open_bundle
 
-    return open_bundle(os.environ[BUNDLE])
+    return open_bundle(Path(os.environ[BUNDLE]))
 
 
 MODELS: dict[str, Callable[[Sequence[Any]], list[Any]]] = {"sleep": sleep, "identity": identity, "bundle": bundle}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from models import BUNDLE, MODELS
 
-import strop
+from strop.api.serve import serve as serve_bundle
 from strop.contract.engine import Program
 from strop.contract.signature import Signature, TensorSpec
 from strop.serve.app import App
@@ -58,7 +58,7 @@ def main() -> None:
     if asked.model not in MODELS:
         parser.error(f"there is no model {asked.model!r}; choose one of {', '.join(MODELS)}")
     if asked.model == "bundle":
-        strop.serve(os.environ[BUNDLE], objective=asked.objective, port=asked.port, admin_port=0, name="bundle")
+        serve_bundle(os.environ[BUNDLE], objective=asked.objective, port=asked.port, admin_port=0, name="bundle")
         return
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve_known(asked.model, asked.objective, asked.port))
