@@ -14,7 +14,7 @@ import numpy as np
 from strop.errors import ArtefactError
 from strop.serve.latency import Seed
 from strop.serve.opened import Opened
-from tests.serve.conftest import Doubler, plain_signature
+from tests.serve.doubler import Doubler, plain_signature
 
 KILLED, SEGFAULT, LEFT, ASLEEP = 111.0, 222.0, 333.0, 444.0
 """Values in a row that end the process by SIGKILL, by a fault, by leaving, and that make it hang where no signal is handled."""

@@ -20,7 +20,7 @@ from strop.errors import ArtefactError
 from strop.observe import Event
 from strop.serve.isolated import EngineError, ProcessWorkers, WorkerProcess
 from strop.serve.workers import WorkerLostError
-from tests.serve.conftest import POISON, plain_signature
+from tests.serve.doubler import POISON, plain_signature
 from tests.serve.faulty import ASLEEP, FACTORY, KILLED, LEFT, SEGFAULT
 
 Start = Callable[..., ProcessWorkers]
@@ -148,7 +148,7 @@ def test_a_parent_that_is_killed_leaves_no_process() -> None:
     code = (
         "import sys, time\n"
         "from strop.serve.isolated import ProcessWorkers\n"
-        "from tests.serve.conftest import plain_signature\n"
+        "from tests.serve.doubler import plain_signature\n"
         "workers = ProcessWorkers('tests.serve.faulty:opened', {}, plain_signature(None, 4), 2)\n"
         "workers.wait()\n"
         "print(*workers.pids, flush=True)\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from strop.contract.engine import Program
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.call import Array, InferenceCall
 from strop.serve.histogram import RATIOS, ROWS, SECONDS, Histogram
+from strop.serve.latency import LatencyModel
 from strop.serve.problem import Problem
 from strop.serve.request import Bucket, Outcome, Request
 from strop.serve.scheduler import Batch, Scheduler
@@ -35,6 +37,8 @@ HERE: Seconds = 0.5e-3
 HANG: Seconds = 30.0
 HANG_RATIO = 10.0
 """A batch hangs when it takes more than both."""
+LEAVING: Seconds = 60.0
+"""Time that batches on their way have when their workers are replaced."""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,7 @@ class Desk:
         self.request_seconds, self.queue_seconds, self.execute_seconds = (Histogram(SECONDS) for _ in range(3))
         self.batch_rows, self.error_ratios = Histogram(ROWS), Histogram(RATIOS)
         self.failures: Counter[str] = Counter()
+        self.loads: Counter[str] = Counter()
         self._hang, self._observer = hang, observer
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Batch, tuple[Workers, Task]] = {}
@@ -90,6 +95,13 @@ class Desk:
     def ready(self) -> bool:
         """Whether requests are taken, a worker is there to answer them, and none hangs."""
         return not self.draining and not self.hanging and self.workers.up > 0
+
+    @property
+    def trouble(self) -> str:
+        """Why no batch can be run, in words for clients; empty when one can."""
+        if self.draining:
+            return "the server is shutting down"
+        return "" if self.ready else "a batch hangs" if self.hanging else "no worker is up; the server's own log says why"
 
     async def answer(self, call: InferenceCall, size: int, gone: Gone | None = None) -> list[Array]:
         """Return the outputs of a call.
@@ -149,6 +161,25 @@ class Desk:
         """Count a request as failed that was answered, but whose answer could not be sent."""
         self.scheduler.accounts.correct(Outcome.OK, Outcome.FAILED)
         self.failures[reason] += 1
+
+    def now(self) -> Seconds:
+        """Return the time that everything here is measured in."""
+        return self._loop.time()
+
+    def swap(self, workers: Workers, stacker: Stacker, latency: LatencyModel) -> None:
+        """Let other workers take the next batch; those there were end what they have, and then themselves.
+
+        Args:
+            workers: of a newer version.
+            stacker: pads as the one before.
+            latency: predicts the newer version.
+        """
+        old = self.workers
+        self.workers, self.stacker, self.scheduler.latency = workers, stacker, latency
+        self.hanging.clear()
+        self.loads["ok"] += 1
+        self._take_on(workers)
+        threading.Thread(target=old.close, args=(LEAVING,), daemon=True).start()
 
     def cancel(self, number: int) -> None:
         """Forget a request whose client has gone."""
@@ -243,7 +274,11 @@ class Desk:
 
     def _returned(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
         del self._tasks[batch]
-        self._done(batch, answers, error)
+        if batch in self.scheduler.running:
+            self._done(batch, answers, error)
+        elif batch in self.hanging:
+            self.hanging.remove(batch)
+            self._tell("serve.recovered", "a worker that hung has come back", Level.WARNING)
         self._pump()
 
     def _take_on(self, workers: Workers) -> None:
@@ -262,10 +297,7 @@ class Desk:
         self._soon()
 
     def _done(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
-        if batch in self.hanging:
-            self.hanging.remove(batch)
-            self._tell("serve.recovered", "a worker that hung has come back", Level.WARNING)
-        elif answers is not None:
+        if answers is not None:
             now = self._loop.time()
             self.execute_seconds.add(now - batch.started)
             self.batch_rows.add(batch.rows)

@@ -161,11 +161,12 @@ class ProcessWorkers(Workers):
         """Wait until every process has opened its program once; return the times to begin with.
 
         Raises:
-            StropError: one of them could not.
+            StropError: one of them could not; all are closed then.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._refused is not None or len(self._up) == self.count)
         if self._refused is not None:
+            self.close()
             raise self._refused
         return self.seeds
 
