@@ -61,7 +61,6 @@ def test_it_has_no_name_and_goes_with_its_last_array() -> None:
     (kept,) = arena.read(arena.write([np.ones(mmap.PAGESIZE)]))
     arena.close()
     arena.close()
-    del arena
     assert held()[0] == before[0] + 1
     assert kept.sum() == mmap.PAGESIZE
     del kept

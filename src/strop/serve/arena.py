@@ -74,7 +74,8 @@ class Arena:
         return arrays
 
     def close(self) -> None:
-        """Close the descriptor; the memory is given back when the last array that lies in it is gone."""
+        """Close the descriptor; the memory is given back when the last array that lies in it is gone. May be called again."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+            del self._map  # holds a descriptor of its own
