@@ -9,26 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from strop import bundle
-from strop.bundle.files import ARTEFACT
-from strop.bundle.manifest import Manifest
-from strop.contract.engine import Program
-from strop.errors import ArtefactError, UsageError
+from strop.api.warm import OPEN_WARM, ROWS, open_warm, stacker_for
+from strop.errors import UsageError
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.app import App
 from strop.serve.desk import Desk
 from strop.serve.isolated import ProcessWorkers
 from strop.serve.latency import LatencyModel
 from strop.serve.limits import Limits
-from strop.serve.opened import Opened
 from strop.serve.policy import Policy
 from strop.serve.scheduler import Scheduler
-from strop.serve.stack import Stacker, read_padding
 from strop.serve.version import Loader, Version
-from strop.serve.warm import measured_seeds, recorded_seeds
 from strop.serve.workers import ThreadWorkers, Workers
 from strop.units import Seconds, parse_seconds, show_seconds
-
-OPEN_WARM = "strop.api.serve:open_warm"
 
 
 def serve(
@@ -41,7 +34,7 @@ def serve(
     name: str = "",
     executors: int = 1,
     workers: int = 0,
-    max_rows: int = 64,
+    max_rows: int = ROWS,
     workload: str | None = None,
     trust: bool = False,
     observer: Observer = silent,
@@ -148,7 +141,7 @@ def load_version(
         UsageError: one call already takes longer than the objective.
     """
     manifest = bundle.read_manifest(folder)
-    stacker = _stacker(folder, manifest)
+    stacker = stacker_for(folder, manifest)
     rows = policy.max_rows if stacker.batchable else 1
     workers: Workers
     if isolated:
@@ -166,39 +159,3 @@ def load_version(
             f"request would be refused. Give a longer --objective."
         )
     return Version(workers, manifest.signature, stacker, LatencyModel(seeds, rows), manifest.engine)
-
-
-def open_warm(folder: str, rows: int, workload: str | None, trust: bool, files: dict[str, str] | None = None) -> Opened:
-    """Open a bundle and run every shape once that it will be asked for; called in the process that runs its batches.
-
-    Args:
-        folder: the bundle.
-        rows: most rows of a batch.
-        workload: workload file, for bundles of the eager engine.
-        trust: open a bundle that can execute code although it was not written on this machine.
-        files: digests that the bundle must have: a worker that is started anew must not bring another version than its
-            neighbours have.
-
-    Raises:
-        ArtefactError: the bundle cannot be opened, or is another one.
-    """
-    place = Path(folder)
-    manifest = bundle.read_manifest(place)
-    if files is not None and files != manifest.files:
-        raise ArtefactError("the bundle on disk is another one than is served; load it (SIGHUP) so that workers can start again.")
-    program = _open(place, workload, trust)
-    seeds = recorded_seeds(manifest.latency) or measured_seeds(program, manifest.signature, _stacker(place, manifest), rows)
-    return Opened(program, manifest.signature, tuple(seeds))
-
-
-def _stacker(folder: Path, manifest: Manifest) -> Stacker:
-    return Stacker(manifest.signature, read_padding(folder / ARTEFACT))
-
-
-def _open(folder: Path, workload: str | None, trust: bool) -> Program:
-    """Open the bundle; what rebuilds models in code, and torch with it, is loaded only where the bundle needs it."""
-    if bundle.read_manifest(folder).engine != "eager":
-        return bundle.open_bundle(folder, trust=trust)
-    from strop.api.bundles import open_bundle
-
-    return open_bundle(folder, workload=workload, trust=trust)
