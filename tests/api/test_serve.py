@@ -13,9 +13,8 @@ import pytest
 import torch
 
 import strop
-from strop.api.serve import build_app, model_name, serve
+from strop.api.serve import build_app, load_version, model_name, serve
 from strop.bundle import read_manifest, update_manifest
-from strop.contract.engine import Program
 from strop.errors import ArtefactError, UsageError
 from strop.observe import Event
 from strop.serve.app import App
@@ -32,23 +31,21 @@ def doubled(*rows: int) -> strop.InferenceWorkload:
     return strop.InferenceWorkload(model=lambda: model, inputs={"all": examples}, quality=strop.unjudged("a test"), name="double")
 
 
-def within(folder: Path, act: Callable[[App], Any], **policy: Any) -> tuple[Any, list[Event]]:
+def within(folder: Path, act: Callable[[App], Any], *, isolated: bool = False, **policy: Any) -> tuple[Any, list[Event]]:
     """Run ``act`` on the application of a bundle; return its result and what was told."""
     told: list[Event] = []
 
-    async def main(program: Program) -> Any:
-        app = build_app(folder, program, Policy(**{"objective": 5.0, **policy}), "double", told.append)
+    async def main() -> Any:
+        app = build_app(load_version(folder, chosen, isolated=isolated), chosen, "double", told.append)
         try:
             return await act(app)
         finally:
             await app.desk.close()
 
-    program = strop.open_bundle(folder)
+    chosen = Policy(**{"objective": 5.0, **policy})
     try:
-        return asyncio.run(main(program)), told
+        return asyncio.run(main()), told
     finally:
-        program.close()
-        del program
         gc.collect()  # two OpenVINO cores must not overlap: the one freed last puts back the signal stack of the other
 
 
@@ -72,6 +69,23 @@ def test_a_bundle_becomes_a_service_that_stacks_calls(place: Path) -> None:
     for rows, (status, row) in zip((1, 2, 3), answers, strict=True):
         assert status == 200
         assert row["outputs"][0]["data"] == [2.0 * (n + 1) for n in range(rows) for _ in range(4)]
+
+
+def test_isolated_workers_give_the_same_answers_to_the_bit(place: Path) -> None:
+    strop.apply(ENGINE, doubled(2, 3), out=place / "bundle")
+
+    async def act(app: App) -> list[tuple[int, Any]]:
+        assert (app.desk.workers.up, app.desk.workers.here) == (2, None)
+        return await asyncio.gather(*(ask(app, rows) for rows in (1, 2, 3)))
+
+    here, there = (
+        within(place / "bundle", act_in, isolated=flag, executors=2)[0] for flag, act_in in ((False, asked), (True, act))
+    )
+    assert here == there
+
+
+async def asked(app: App) -> list[tuple[int, Any]]:
+    return await asyncio.gather(*(ask(app, rows) for rows in (1, 2, 3)))
 
 
 def test_a_fixed_number_of_rows_runs_one_by_one_and_says_so(place: Path) -> None:

@@ -49,7 +49,7 @@ def test_it_listens_answers_and_ends_with_the_signal(bundle: Path) -> None:
         assert time.monotonic() - begun < 30
         host, _, port = events[1]["url"].removeprefix("http://").rpartition(":")
         assert (host, events[1]["model"]) == ("127.0.0.1", "deep-net")
-        assert set(events[1]["cold_start"]) == {"read", "warm", "listen"}
+        assert set(events[1]["cold_start"]) == {"load", "listen"}
         connection = HTTPConnection(host, int(port), timeout=20)
         rows = {"name": "args_0", "shape": [8, 16], "datatype": "FP32", "data": [0.5] * 128}
         connection.request("POST", "/v2/models/deep-net/infer", json.dumps({"inputs": [rows]}))

@@ -222,6 +222,20 @@ def test_threads_that_ask_for_one_new_shape_at_once_compile_it_once() -> None:
     assert recorder.compiled == [((1, 9),)] and len(answers) == 8 and None not in answers
 
 
+def test_different_shapes_are_compiled_at_the_same_time_within_the_capacity() -> None:
+    meeting = Barrier(2, timeout=5)
+
+    def compile_exact(shapes: Any) -> Any:
+        meeting.wait()
+        return SimpleNamespace(run=lambda given, cuts: [shapes])
+
+    store = BucketStore(compile_exact, padder(4), capacity=2)
+    answers: dict[int, Any] = {}
+    in_threads(2, lambda number: answers.__setitem__(number, store.run(at(1, (4, 6)[number]), 1)))
+    assert answers == {0: [((1, 4),)], 1: [((1, 6),)]}
+    assert store.run(at(1, 9), 1) is None
+
+
 def test_a_shape_that_cannot_be_compiled_is_tried_again_and_takes_no_place() -> None:
     tries: list[int] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -35,6 +36,14 @@ def started(kept: Scheduler, now: float) -> Batch:
     return batch
 
 
+def started_with(kept: Scheduler, away: int) -> Batch:
+    """Start a batch before that many workers go away."""
+    kept.away = 0
+    batch = started(kept, 0.0)
+    kept.away = away
+    return batch
+
+
 def numbers(requests: Any) -> list[int]:
     return [each.number for each in requests]
 
@@ -48,6 +57,7 @@ class Anything(RuleBasedStateMachine):
         self.kept = scheduler(executors=2)
         self.sent: dict[int, Request] = {}
         self.done: dict[int, Outcome] = {}
+        self.losses: Counter[int] = Counter()
 
     def end(self, requests: Any, outcome: Outcome) -> None:
         for each in requests:
@@ -77,6 +87,8 @@ class Anything(RuleBasedStateMachine):
         halves = bool(self.kept._halves)
         decision = self.kept.start(self.now)
         self.end(decision.expired, Outcome.EXPIRED)
+        assert all(self.losses[r.number] == 1 for r in decision.lost)
+        self.end(decision.lost, Outcome.FAILED)
         if decision.batch is None:
             return
         chosen = decision.batch.requests
@@ -107,6 +119,29 @@ class Anything(RuleBasedStateMachine):
         self.end(self.kept.fail(self.now, batch, memory=memory), Outcome.FAILED)
 
     @precondition(lambda self: self.kept.running)
+    @rule(pick=st.integers(0, 1))
+    def lose_a_worker(self, pick: int) -> None:
+        batch = self.kept.running[pick % len(self.kept.running)]
+        self.kept.away = min(2, self.kept.away + 1)
+        self.losses.update(numbers(batch.requests))
+        failed = self.kept.fail(self.now, batch, lost=True)
+        self.end(failed, Outcome.FAILED)
+        again = [r for r in batch.requests if r.number not in self.done]
+        assert all(self.losses[r.number] == 1 and self.now < r.deadline for r in again), "a second trial, and only in time"
+
+    @rule()
+    def get_a_worker_back(self) -> None:
+        self.kept.away = max(0, self.kept.away - 1)
+
+    @invariant()
+    def deadlines_are_seen(self) -> None:
+        waiting = [r.deadline for r in self.sent.values() if r.number not in self.done and not self.runs(r)]
+        assert self.kept.next_deadline() == min(waiting, default=None)
+
+    def runs(self, request: Request) -> bool:
+        return any(request in batch.requests for batch in self.kept.running)
+
+    @precondition(lambda self: self.kept.running)
     @rule()
     def abandon(self) -> None:
         self.end(self.kept.abandon(self.now, self.kept.running[0]), Outcome.FAILED)
@@ -129,6 +164,7 @@ class Anything(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Run until nothing is left: nobody waits for ever."""
+        self.kept.away = 0
         for _ in range(3 * len(self.sent) + 3):
             self.start()
             if self.kept.running:
@@ -218,12 +254,30 @@ def test_halves_drop_who_has_left_or_is_too_late() -> None:
         kept.offer(0.0, request(number, deadline=0.05 if number == 2 else 0.1))
     kept.fail(0.06, started(kept, 0.0))
     kept.cancel(0)
-    assert numbers(started(kept, 0.06).requests) == [1]
-    kept.abandon(0.06, kept.running[0])
     decision = kept.start(0.06)
-    assert numbers(decision.expired) == [2]
+    assert numbers(decision.expired) == [2], "told at once, not when its half would run"
     assert decision.batch is not None
-    assert numbers(decision.batch.requests) == [3]
+    assert numbers(decision.batch.requests) == [1]
+    kept.abandon(0.06, kept.running[0])
+    assert numbers(started(kept, 0.06).requests) == [3]
+
+
+def test_a_lost_worker_s_batch_is_tried_once_more_by_halves_while_time_allows() -> None:
+    kept = scheduler()
+    for number in range(4):
+        kept.offer(0.0, request(number, deadline=0.05 if number == 3 else 0.1))
+    kept.away = 1
+    late = kept.fail(0.06, started_with(kept, 1), lost=True)
+    assert numbers(late) == [3]
+    assert kept.start(0.06).batch is None, "no worker is there"
+    assert kept.next_deadline() == 0.1
+    kept.away = 0
+    first = started(kept, 0.07)
+    assert numbers(first.requests) == [0, 1]
+    assert numbers(kept.fail(0.08, first, lost=True)) == [0, 1], "each trial may cost a worker"
+    decision = kept.start(0.1)
+    assert (numbers(decision.lost), decision.expired, decision.batch) == ([2], [], None)
+    assert kept.accounts.ended[Outcome.FAILED] == 4
 
 
 def test_running_out_of_memory_halves_the_next_batches() -> None:

@@ -25,25 +25,44 @@ from tests.serve.test_app import INFER, body
 ROOT = Path(__file__).resolve().parents[2]
 PROCESS = """
 import asyncio, json, sys
+from pathlib import Path
 from strop.serve.app import App
 from strop.serve.desk import Desk
+from strop.serve.isolated import ProcessWorkers
 from strop.serve.latency import LatencyModel, Seed
 from strop.serve.limits import Limits
 from strop.serve.policy import Policy
 from strop.serve.scheduler import Scheduler
 from strop.serve.server import Address, new_loop, serve
 from strop.serve.stack import Stacker
-from tests.serve.conftest import Doubler, plain_signature
+from strop.serve.version import Loader, Version
+from strop.serve.workers import ThreadWorkers
+from tests.serve.doubler import plain_signature
+from tests.serve.faulty import FACTORY, opened
 
 options = json.loads(sys.argv[1])
-signature = plain_signature(None, 4)
+count, seconds = options.get("workers", 0), options["seconds"]
+
+def load():
+    asked = json.loads(Path(options["model"]).read_text()) if "model" in options else {}
+    signature = plain_signature(None, asked.pop("features", 4))
+    if count:
+        workers = ProcessWorkers(FACTORY, {"seconds": seconds, **asked}, signature, count)
+        workers.wait()
+    else:
+        workers = ThreadWorkers(opened(seconds, **asked).program, 1)
+    latency = LatencyModel([Seed(width=4, rows=rows, seconds=max(seconds, 1e-3)) for rows in (1, 8)], 8)
+    return Version(workers, signature, Stacker(signature), latency, "test")
 
 async def main():
-    latency = LatencyModel([Seed(width=4, rows=rows, seconds=max(options["seconds"], 1e-3)) for rows in (1, 8)], 8)
-    desk = Desk(Doubler(options["seconds"]), Stacker(signature), Scheduler(Policy(objective=5.0, max_rows=8), latency))
-    app = App(desk, signature, name="double", platform="test", limits=Limits(**options["limits"]))
-    say = lambda event: print(json.dumps({"name": event.name, **event.data}), flush=True)
-    return await serve(app, Address(port=options.get("port", 0), admin_port=0), {}, say)
+    version = load()
+    policy = Policy(objective=5.0, max_rows=8, executors=count or 1)
+    say = lambda event: print(json.dumps({"name": event.name, "text": event.text, **event.data}), flush=True)
+    scheduler = Scheduler(policy, version.latency)
+    desk = Desk(version.workers, version.stacker, scheduler, hang=options.get("hang", 30.0), observer=say)
+    app = App(desk, version.signature, name="double", platform="test", limits=Limits(**options["limits"]))
+    loader = Loader(desk, version.signature, load, {"artefact/x": "a part"}, say)
+    return await serve(app, Address(port=options.get("port", 0), admin_port=0), {}, say, loader)
 
 with asyncio.Runner(loop_factory=new_loop) as runner:
     sys.exit(0 if runner.run(main()) else 1)
@@ -84,9 +103,9 @@ class Server:
         finally:
             connection.close()
 
-    def good(self, value: float = 1.0) -> bool:
+    def good(self, value: float = 1.0, factor: float = 2.0) -> bool:
         status, row = self.ask("POST", INFER, body(value))
-        return status == 200 and row["outputs"][0]["data"] == [2 * value] * 4
+        return status == 200 and row["outputs"][0]["data"] == [factor * value] * 4
 
     def raw(self, data: bytes, *, more: bool = False) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -99,6 +118,17 @@ class Server:
 
     def outcome(self, name: str) -> float:
         return self.counts()[f'strop_requests_total{{model="double",outcome="{name}"}}']
+
+    def load(self) -> tuple[int, Any]:
+        return self.ask("POST", "/v2/repository/models/double/load", admin=True)
+
+    def workers(self) -> list[int]:
+        """Return the processes that the server started."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sorted({int(pid) for task in tasks for pid in (task / "children").read_text(encoding="ascii").split()})
+
+    def ready(self) -> bool:
+        return self.ask("GET", "/v2/health/ready")[0] == 200
 
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))

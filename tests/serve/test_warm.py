@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from strop.contract.signature import Signature
 from strop.serve.latency import Seed
 from strop.serve.stack import Stacker
-from strop.serve.warm import measured_seeds, recorded_seeds
+from strop.serve.warm import _lengths, measured_seeds, recorded_seeds, seeds_to_record, warm_up
 from tests.serve.conftest import Doubler
 from tests.serve.test_stack import PADDING, tokens
 
@@ -27,11 +29,38 @@ def test_only_entries_with_times_are_seeds() -> None:
     assert recorded_seeds({}) == []
 
 
+def test_what_is_recorded_is_read_back() -> None:
+    seeds = [Seed(width=8, rows=1, seconds=0.001), Seed(width=8, rows=64, seconds=0.02), Seed(width=16, rows=1, seconds=0.002)]
+    assert recorded_seeds(seeds_to_record(seeds)) == seeds
+
+
+def test_every_length_is_met_once_several_at_a_time_and_errors_are_raised() -> None:
+    widths: list[int] = []
+    together = threading.Barrier(2, timeout=5)
+
+    class Sentences(Doubler):
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            widths.append(kwargs["ids"].shape[1])  # type: ignore[attr-defined]
+            if len(_lengths(PADDING)) > 1 and (os.cpu_count() or 1) > 1 and len(widths) <= 2:
+                together.wait()
+            return None
+
+    warm_up(Sentences(), tokens(), Stacker(tokens(), PADDING))
+    assert sorted(widths) == list(_lengths(PADDING))
+
+    class Broken(Doubler):
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            raise ValueError("planted")
+
+    with pytest.raises(ValueError, match="planted"):
+        warm_up(Broken(), tokens(), Stacker(tokens(), PADDING))
+
+
 def test_a_few_sizes_are_timed_smallest_first_and_the_first_call_of_each_does_not_count(signature: Make) -> None:
     program, ticks = Doubler(), itertools.count(0.0, 0.001)
     seeds = measured_seeds(program, signature(None, 4), Stacker(signature(None, 4)), 64, clock=lambda: next(ticks))
     assert [(seed.rows, seed.width) for seed in seeds] == [(1, 4), (8, 4), (64, 4)]
-    assert program.batches == [1] + [1] * 4 + [8] * 4 + [64] * 4, "small sizes are met once before any is timed"
+    assert program.batches == [1] * 4 + [8] * 4 + [64] * 4
     assert all(seed.seconds == pytest.approx(0.001) for seed in seeds)
 
 
@@ -43,7 +72,7 @@ def test_the_budget_ends_it_but_one_size_is_always_timed(signature: Make) -> Non
 def test_a_fixed_batch_is_timed_as_it_is(signature: Make) -> None:
     program = Doubler()
     (seed,) = measured_seeds(program, signature(3, 4), Stacker(signature(3, 4)), 1)
-    assert (seed.rows, seed.width, program.batches) == (1, 12, [3] * 5)
+    assert (seed.rows, seed.width, program.batches) == (1, 12, [3] * 4)
 
 
 def test_lengths_are_tried_where_they_can_be_padded_with_every_place_marked_real() -> None:
@@ -58,5 +87,5 @@ def test_lengths_are_tried_where_they_can_be_padded_with_every_place_marked_real
     longest = max(edge for edges in PADDING.edges for edge in edges)
     widths = {seed.width for seed in seeds}
     assert max(widths) >= longest and {(seed.rows, seed.width) for seed in seeds} == {(r, w) for r in (1, 8) for w in widths}
-    assert {shape for shape, _, _ in seen} == {(r, w) for r in (1, 8) for w in widths}, "every shape was run before serving"
+    assert {shape for shape, _, _ in seen} == {(r, w) for r in (1, 8) for w in widths}
     assert all(shape[0] * shape[1] == ones and not ids for shape, ones, ids in seen)

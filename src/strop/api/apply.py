@@ -1,4 +1,4 @@
-"""Prepare a recipe for a workload and write the bundle, without measuring."""
+"""Prepare a recipe for a workload and write the bundle, without comparing it to anything."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from strop.api.bundles import bundle_place, save_bundle
 from strop.api.run import open_ledger, open_session, refer
+from strop.api.warm import record_latency
 from strop.bundle.manifest import Manifest, Origin
 from strop.catalogue import read_recipe
 from strop.contract.recipe import Recipe
@@ -26,7 +27,9 @@ def apply(
     observer: Observer = silent,
     **options: str,
 ) -> Manifest:
-    """Apply a recipe and write a bundle. Nothing is measured, so nothing is claimed.
+    """Apply a recipe and write a bundle. Nothing is compared, so nothing is claimed.
+
+    How long its batches take is noted in it for serving, as far as it can be opened without the model's code.
 
     Args:
         recipe: a recipe, its YAML, or a file that holds it.
@@ -57,4 +60,5 @@ def apply(
             origin = Origin(
                 workload=session.workload.name, reference=reference.value if reference.replayable else "", how="strop apply"
             )
-            return save_bundle(place_for_bundle, prepared, session.materials.signature, origin=origin)
+            save_bundle(place_for_bundle, prepared, session.materials.signature, origin=origin)
+    return record_latency(place_for_bundle, observer=observer)

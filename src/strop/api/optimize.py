@@ -14,6 +14,7 @@ from strop.api.bundles import save_bundle
 from strop.api.result import KEPT, NOTHING_PAID, Result
 from strop.api.run import open_ledger, open_session, refer
 from strop.api.tune import assemble_tuning, end_tuning, open_tuning
+from strop.api.warm import record_latency
 from strop.bundle.manifest import Origin
 from strop.catalogue import get, write_recipe
 from strop.contract.card import Aim
@@ -151,8 +152,9 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
     reason = last.problem if last is not None else "".join(short) or "no recipe was found to be faster and as good"
     kept = found.result
     if kept is not None and last is not None:
+        place = session.ledger.folder / "bundle"
         manifest = save_bundle(
-            session.ledger.folder / "bundle",
+            place,
             kept,
             session.materials.signature,
             origin=Origin(
@@ -163,6 +165,8 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
             quality=last.quality.to_json() if last.quality else {},
             latency={point: {"speedup": c.speedup.estimate, "low": c.speedup.low} for point, c in last.comparisons.items()},
         )
+        if (left := session.budget.left) > 0:
+            record_latency(place, left, session.observer)
         write_atomic(session.ledger.folder / "recipe.yaml", write_recipe(kept.recipe).encode())
         session.tell("bundle.written", f"bundle of {len(manifest.files)} files", level=Level.DETAIL)
     return {

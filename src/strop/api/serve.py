@@ -9,18 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from strop import bundle
-from strop.bundle.files import ARTEFACT
-from strop.contract.engine import Program
+from strop.api.warm import OPEN_WARM, ROWS, open_warm, stacker_for
 from strop.errors import UsageError
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.app import App
 from strop.serve.desk import Desk
+from strop.serve.isolated import ProcessWorkers
 from strop.serve.latency import LatencyModel
 from strop.serve.limits import Limits
 from strop.serve.policy import Policy
 from strop.serve.scheduler import Scheduler
-from strop.serve.stack import Stacker, read_padding
-from strop.serve.warm import measured_seeds, recorded_seeds
+from strop.serve.version import Loader, Version
+from strop.serve.workers import ThreadWorkers, Workers
 from strop.units import Seconds, parse_seconds, show_seconds
 
 
@@ -33,12 +33,15 @@ def serve(
     admin_port: int = 8082,
     name: str = "",
     executors: int = 1,
-    max_rows: int = 64,
+    workers: int = 0,
+    max_rows: int = ROWS,
     workload: str | None = None,
     trust: bool = False,
     observer: Observer = silent,
 ) -> bool:
     """Serve a bundle by the Open Inference Protocol v2 until SIGTERM or Ctrl-C; tell whether all that was taken was answered.
+
+    SIGHUP, or ``POST /v2/repository/models/<name>/load`` at the admin port, takes what lies in the folder then into service.
 
     Args:
         folder: the bundle.
@@ -47,7 +50,9 @@ def serve(
         port: of the protocol; 0 takes any that is free.
         admin_port: of metrics, on this machine only; 0 takes any that is free.
         name: of the model in its URL; by default the bundle's folder.
-        executors: batches run side by side.
+        executors: batches run side by side, by threads of this process.
+        workers: processes that run batches instead, each with the model in memory of its own: slower by the way there and
+            back, but what ends one ends nothing else. 0: none.
         max_rows: most rows of a batch.
         workload: workload file, for bundles of the eager engine.
         trust: open a bundle that can execute code although it was not written on this machine.
@@ -62,23 +67,33 @@ def serve(
 
     started = time.perf_counter()
     folder = Path(folder)
+    if workers and executors != 1:
+        raise UsageError(f"batches run in threads or in processes; got executors={executors} and workers={workers}. Give one.")
+    if workers < 0:
+        raise UsageError(f"workers are counted from 0; got workers={workers}.")
     policy = Policy(
-        objective=parse_seconds(objective) if isinstance(objective, str) else objective, executors=executors, max_rows=max_rows
+        objective=parse_seconds(objective) if isinstance(objective, str) else objective,
+        executors=workers or executors,
+        max_rows=max_rows,
     )
     called, address = model_name(folder, name), Address(host=host, port=port, admin_port=admin_port)
-    program = _open(folder, workload, trust)
-    cold = {"read": time.perf_counter() - started}
+
+    def load() -> Version:
+        return load_version(folder, policy, isolated=workers > 0, workload=workload, trust=trust)
+
+    version = load()
+    cold = {"load": time.perf_counter() - started}
 
     async def run() -> bool:
-        app = build_app(folder, program, policy, called, observer)
-        cold["warm"] = time.perf_counter() - started - cold["read"]
-        return await serve(app, address, cold, observer)
+        app = build_app(version, policy, called, observer)
+        loader = Loader(app.desk, version.signature, load, {str(folder): called, str(folder.resolve()): called}, observer)
+        return await serve(app, address, cold, observer, loader)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         try:
             return runner.run(run())
         finally:
-            program.close()
+            version.workers.close()  # where serving did not begin; may be called again
 
 
 def model_name(folder: Path, name: str = "") -> str:
@@ -93,39 +108,54 @@ def model_name(folder: Path, name: str = "") -> str:
     return called
 
 
-def build_app(folder: Path, program: Program, policy: Policy, name: str, observer: Observer = silent) -> App:
-    """Return the service of a bundle, ready to answer; needs a running event loop.
+def build_app(version: Version, policy: Policy, name: str, observer: Observer = silent) -> App:
+    """Return the service of a version, ready to answer; needs a running event loop. Its desk owns the version's workers.
 
     Args:
-        folder: the bundle.
-        program: the same, opened.
+        version: opened.
         policy: of its scheduler; without a dimension for the batch, requests run one by one whatever it says.
         name: of the model in its URL.
         observer: told about faults.
+    """
+    if not version.stacker.batchable:
+        policy = replace(policy, max_rows=1)
+        observer(Event("serve.unbatched", "the bundle has a fixed number of rows: requests run one by one", Level.WARNING))
+    desk = Desk(version.workers, version.stacker, Scheduler(policy, version.latency), observer=observer)
+    return App(desk, version.signature, name=name, platform=f"strop_{version.engine}", limits=Limits())
+
+
+def load_version(
+    folder: Path, policy: Policy, *, isolated: bool = False, workload: str | None = None, trust: bool = False
+) -> Version:
+    """Open and warm what lies in a bundle's folder now.
+
+    Args:
+        folder: the bundle.
+        policy: says how many workers there are, and what is asked of them.
+        isolated: in processes of their own.
+        workload: workload file, for bundles of the eager engine.
+        trust: open a bundle that can execute code although it was not written on this machine.
 
     Raises:
+        ArtefactError: the bundle cannot be opened.
         UsageError: one call already takes longer than the objective.
     """
     manifest = bundle.read_manifest(folder)
-    stacker = Stacker(manifest.signature, read_padding(folder / ARTEFACT))
-    if not stacker.batchable:
-        policy = replace(policy, max_rows=1)
-        observer(Event("serve.unbatched", "the bundle has a fixed number of rows: requests run one by one", Level.WARNING))
-    seeds = recorded_seeds(manifest.latency) or measured_seeds(program, manifest.signature, stacker, policy.max_rows)
+    stacker = stacker_for(folder, manifest)
+    rows = policy.max_rows if stacker.batchable else 1
+    workers: Workers
+    if isolated:
+        arguments = {"folder": str(folder), "rows": rows, "workload": workload, "trust": trust, "files": dict(manifest.files)}
+        workers = isolated_workers = ProcessWorkers(OPEN_WARM, arguments, manifest.signature, policy.executors)
+        seeds = isolated_workers.wait()
+    else:
+        opened = open_warm(str(folder), rows, workload, trust)
+        workers, seeds = ThreadWorkers(opened.program, policy.executors), opened.seeds
     quickest = min(seed.seconds for seed in seeds)
     if quickest > policy.objective:
+        workers.close()
         raise UsageError(
             f"one call takes {show_seconds(quickest)}, longer than the objective of {show_seconds(policy.objective)}: every "
             f"request would be refused. Give a longer --objective."
         )
-    desk = Desk(program, stacker, Scheduler(policy, LatencyModel(seeds, policy.max_rows)), observer=observer)
-    return App(desk, manifest.signature, name=name, platform=f"strop_{manifest.engine}", limits=Limits())
-
-
-def _open(folder: Path, workload: str | None, trust: bool) -> Program:
-    """Open the bundle; what rebuilds models in code, and torch with it, is loaded only where the bundle needs it."""
-    if bundle.read_manifest(folder).engine != "eager":
-        return bundle.open_bundle(folder, trust=trust)
-    from strop.api.bundles import open_bundle
-
-    return open_bundle(folder, workload=workload, trust=trust)
+    return Version(workers, manifest.signature, stacker, LatencyModel(seeds, rows), manifest.engine)

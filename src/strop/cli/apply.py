@@ -15,7 +15,7 @@ from strop.cli._shared import as_json, hub_options, observer, print_json, refere
 @hub_options
 @as_json
 def command(recipe: str, workload: str, out: str, seed: int, as_json: bool, **hub: str) -> None:
-    """Prepare RECIPE for WORKLOAD and write a bundle. Nothing is measured."""
+    """Prepare RECIPE for WORKLOAD and write a bundle. Nothing is compared."""
     from strop.api.apply import apply
 
     manifest = apply(recipe, workload, out=out, seed=seed, observer=observer(hidden=as_json), **hub)

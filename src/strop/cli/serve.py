@@ -16,7 +16,10 @@ from strop.cli._shared import quiet
 @click.option("--port", default=8080, show_default=True, help="Port of the protocol; 0 takes a free one.")
 @click.option("--admin-port", default=8082, show_default=True, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")
 @click.option("--name", default="", help="Name of the model in its URL.  [default: the bundle's folder]")
-@click.option("--executors", default=1, show_default=True, help="Batches run side by side.")
+@click.option("--executors", default=1, show_default=True, help="Batches run side by side, by threads.")
+@click.option(
+    "--workers", default=0, show_default=True, help="Run batches in so many processes instead: a crash ends one of them."
+)
 @click.option("--max-rows", default=64, show_default=True, help="Most rows of a batch.")
 @click.option("--workload", default=None, help="Workload file, for bundles of the eager engine.")
 @click.option("--trust", is_flag=True, help="Open a bundle that can execute code and was not made on this machine.")
@@ -30,6 +33,7 @@ def command(
     admin_port: int,
     name: str,
     executors: int,
+    workers: int,
     max_rows: int,
     workload: str | None,
     trust: bool,
@@ -39,7 +43,8 @@ def command(
     """Serve BUNDLE by the Open Inference Protocol v2 (HTTP, JSON and binary tensors) until Ctrl-C or SIGTERM.
 
     Requests that arrive while a batch runs share the next one. What cannot be answered within the objective is refused at
-    once (429), what turns out too late is not executed (504). Ends with 0 when everything that was taken was answered.
+    once (429), what turns out too late is not executed (504). SIGHUP takes a newer bundle in its place into service. Ends
+    with 0 when everything that was taken was answered.
     """
     from strop.api.serve import serve
     from strop.observe import Event
@@ -52,6 +57,6 @@ def command(
 
     served = serve(
         bundle, objective=objective, host=host, port=port, admin_port=admin_port, name=name, executors=executors,
-        max_rows=max_rows, workload=workload, trust=trust, observer=show,
+        workers=workers, max_rows=max_rows, workload=workload, trust=trust, observer=show,
     )  # fmt: skip
     return 0 if served else 1

@@ -103,6 +103,7 @@ class BucketStore:
     def __init__(self, compile_exact: Any, padder: Padder, capacity: int, regrouper: Regrouper | None = None) -> None:
         self._compile, self._padder, self._capacity, self._regrouper = compile_exact, padder, capacity, regrouper
         self._held: dict[Shapes, PaddedShapes] = {}
+        self._compiling: dict[Shapes, Lock] = {}
         self._lock = Lock()
 
     def run(self, arrays: Sequence[Array], outputs: int) -> list[Array] | None:
@@ -134,10 +135,21 @@ class BucketStore:
         return tuple(self._held)
 
     def _add(self, padded: Shapes) -> PaddedShapes | None:
+        """Compile a shape once, whoever asks for it; other shapes may be compiled at the same time."""
         with self._lock:
-            if padded not in self._held and len(self._held) < self._capacity:
-                self._held[padded] = self._compile(padded)
-            return self._held.get(padded)
+            room = len(self._held.keys() | self._compiling.keys()) < self._capacity
+            if padded not in self._held and padded not in self._compiling and not room:
+                return None
+            turn = self._compiling.setdefault(padded, Lock())
+        try:
+            with turn:
+                if padded not in self._held:
+                    compiled = self._compile(padded)
+                    with self._lock:
+                        self._held[padded] = compiled
+                return self._held[padded]
+        finally:
+            self._compiling.pop(padded, None)
 
 
 class OpenVinoProgram(Program):

@@ -131,7 +131,7 @@ class App:
         if method != "POST":
             return failed(Problem(405, "use POST.", headers=(("allow", "POST"),)))
         state = "READY" if self.desk.ready else "UNAVAILABLE"
-        return Response(200, orjson.dumps([{"name": self.name, "version": VERSION, "state": state, "reason": ""}]))
+        return Response(200, orjson.dumps([{"name": self.name, "version": VERSION, "state": state, "reason": self.desk.trouble}]))
 
     def _ready(self) -> bool:
         return self.desk.ready

@@ -1,7 +1,7 @@
-"""Where requests wait for their answers: the scheduler, a clock, worker threads, and one future per request.
+"""Where requests wait for their answers: the scheduler, a clock, workers, and one future per request.
 
 Lives on one event loop. Nothing is decided here: when something happens the scheduler is asked, and its decision carried
-out. Only worker threads run elsewhere, and they touch nothing but their job.
+out. Only workers run elsewhere, and they touch nothing but their job.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from strop.contract.engine import Program
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.call import Array, InferenceCall
 from strop.serve.histogram import RATIOS, ROWS, SECONDS, Histogram
+from strop.serve.latency import LatencyModel
 from strop.serve.problem import Problem
 from strop.serve.request import Bucket, Outcome, Request
 from strop.serve.scheduler import Batch, Scheduler
 from strop.serve.stack import Stacker
-from strop.serve.workers import Workers, attempt
+from strop.serve.workers import Task, ThreadWorkers, WorkerLostError, Workers, attempt
 from strop.units import Seconds
 
 Gone = Callable[[], Awaitable[Any]]
@@ -35,6 +37,8 @@ HERE: Seconds = 0.5e-3
 HANG: Seconds = 30.0
 HANG_RATIO = 10.0
 """A batch hangs when it takes more than both."""
+LEAVING: Seconds = 60.0
+"""Time that batches on their way have when their workers are replaced."""
 
 
 @dataclass(slots=True)
@@ -50,7 +54,7 @@ class Desk:
     """Answers calls to one model.
 
     Args:
-        program: runs batches; called from worker threads.
+        workers: run batches; a program is run in threads of this process. They are closed with the desk.
         stacker: makes one call of many and many answers of one.
         scheduler: decides; belongs to this desk alone.
         hang: seconds after which a batch is given up.
@@ -58,17 +62,26 @@ class Desk:
     """
 
     def __init__(
-        self, program: Program, stacker: Stacker, scheduler: Scheduler, *, hang: Seconds = HANG, observer: Observer = silent
+        self,
+        workers: Workers | Program,
+        stacker: Stacker,
+        scheduler: Scheduler,
+        *,
+        hang: Seconds = HANG,
+        observer: Observer = silent,
     ) -> None:
-        self.program, self.stacker, self.scheduler = program, stacker, scheduler
+        if isinstance(workers, Program):
+            workers = ThreadWorkers(workers, scheduler.policy.executors)
+        self.workers, self.stacker, self.scheduler = workers, stacker, scheduler
         self.draining = False
         self.hanging: set[Batch] = set()
         self.request_seconds, self.queue_seconds, self.execute_seconds = (Histogram(SECONDS) for _ in range(3))
         self.batch_rows, self.error_ratios = Histogram(ROWS), Histogram(RATIOS)
         self.failures: Counter[str] = Counter()
+        self.loads: Counter[str] = Counter()
         self._hang, self._observer = hang, observer
         self._loop = asyncio.get_running_loop()
-        self._workers = Workers(scheduler.policy.executors)
+        self._tasks: dict[Batch, tuple[Workers, Task]] = {}
         self._held: dict[int, _Held] = {}
         self._numbers = itertools.count()
         self._due = False
@@ -76,11 +89,19 @@ class Desk:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._sweeper = self._loop.create_task(self._sweep())
+        self._take_on(workers)
 
     @property
     def ready(self) -> bool:
-        """Whether requests are taken and every worker answers."""
-        return not self.draining and not self.hanging
+        """Whether requests are taken, a worker is there to answer them, and none hangs."""
+        return not self.draining and not self.hanging and self.workers.up > 0
+
+    @property
+    def trouble(self) -> str:
+        """Why no batch can be run, in words for clients; empty when one can."""
+        if self.draining:
+            return "the server is shutting down"
+        return "" if self.ready else "a batch hangs" if self.hanging else "no worker is up; the server's own log says why"
 
     async def answer(self, call: InferenceCall, size: int, gone: Gone | None = None) -> list[Array]:
         """Return the outputs of a call.
@@ -141,6 +162,25 @@ class Desk:
         self.scheduler.accounts.correct(Outcome.OK, Outcome.FAILED)
         self.failures[reason] += 1
 
+    def now(self) -> Seconds:
+        """Return the time that everything here is measured in."""
+        return self._loop.time()
+
+    def swap(self, workers: Workers, stacker: Stacker, latency: LatencyModel) -> None:
+        """Let other workers take the next batch; those there were end what they have, and then themselves.
+
+        Args:
+            workers: of a newer version.
+            stacker: pads as the one before.
+            latency: predicts the newer version.
+        """
+        old = self.workers
+        self.workers, self.stacker, self.scheduler.latency = workers, stacker, latency
+        self.hanging.clear()
+        self.loads["ok"] += 1
+        self._take_on(workers)
+        threading.Thread(target=old.close, args=(LEAVING,), daemon=True).start()
+
     def cancel(self, number: int) -> None:
         """Forget a request whose client has gone."""
         if self.scheduler.cancel(number):
@@ -160,16 +200,16 @@ class Desk:
         return True
 
     async def close(self) -> None:
-        """Stop looking and let the worker threads end."""
+        """Stop looking and let the workers end."""
         self._sweeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._sweeper
         if self._expiry is not None:
             self._expiry.cancel()
-        self._workers.close()
+        self.workers.close()
 
     def _take_new(self) -> None:
-        if self.draining or len(self.hanging) >= self.scheduler.policy.executors:
+        if self.draining or len(self.hanging) >= self.scheduler.policy.executors or not self.workers.up:
             self.reject("shutdown" if self.draining else "worker_lost", Outcome.REFUSED)
             why = "is shutting down" if self.draining else "has no worker left"
             raise Problem(503, f"the server {why}.", headers=(("connection", "close"),))
@@ -184,7 +224,8 @@ class Desk:
     def _quick(self, request: Request) -> bool:
         """Tell whether a request would run at once and alone, in less time than it takes to look for company."""
         scheduler = self.scheduler
-        return len(scheduler.queue) == 1 and not scheduler.running and self._expected(request) <= HERE
+        alone = len(scheduler.queue) == 1 and not scheduler.running
+        return alone and self.workers.here is not None and self._expected(request) <= HERE
 
     def _expected(self, request: Request) -> Seconds:
         return self.scheduler.latency.typical(request.bucket.width, request.rows)
@@ -202,6 +243,8 @@ class Desk:
             for request in decision.expired:
                 self.failures["expired"] += 1
                 self._settle(request.number, Problem(504, "the answer would have come too late; the request was not executed."))
+            for request in decision.lost:
+                self._lose(request.number)
             if decision.batch is not None:
                 self._run(now, decision.batch)
             if decision.batch is None or not self.scheduler.pending:
@@ -209,14 +252,14 @@ class Desk:
         self._watch_expiry()
 
     def _run(self, now: Seconds, batch: Batch) -> None:
-        """Run a batch in a worker's thread; or, when it takes less than handing it over and back, here."""
+        """Give a batch to a worker; or, when it takes less than handing it over and back, run it here."""
         calls = [self._held[request.number].arrays for request in batch.requests]
         rows = [request.rows for request in batch.requests]
         for request in batch.requests:
             self.queue_seconds.add(now - request.arrived)
-        bucket, stacker, program, loop = batch.requests[0].bucket, self.stacker, self.program, self._loop
+        bucket, stacker, workers, loop = batch.requests[0].bucket, self.stacker, self.workers, self._loop
 
-        def job() -> list[list[Array]]:
+        def job(program: Program) -> list[list[Array]]:
             args, kwargs = stacker.stack(calls, bucket)
             return stacker.split(program(*args, **kwargs), rows)
 
@@ -224,21 +267,37 @@ class Desk:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile; nobody waits any more
                 loop.call_soon_threadsafe(self._returned, batch, answers, error)
 
-        if batch.expected - now <= HERE:
-            self._done(batch, *attempt(job))
+        if workers.here is not None and batch.expected - now <= HERE:
+            self._done(batch, *attempt(job, workers.here))
         else:
-            self._workers.submit(job, report)
+            self._tasks[batch] = workers, workers.submit(job, report)
 
     def _returned(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
-        self._done(batch, answers, error)
+        del self._tasks[batch]
+        if batch in self.scheduler.running:
+            self._done(batch, answers, error)
+        elif batch in self.hanging:
+            self.hanging.remove(batch)
+            self._tell("serve.recovered", "a worker that hung has come back", Level.WARNING)
         self._pump()
 
+    def _take_on(self, workers: Workers) -> None:
+        def told(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._count_workers, event)
+
+        workers.watch(told)
+        self._count_workers()
+
+    def _count_workers(self, event: Event | None = None) -> None:
+        """Let the scheduler know how many workers there are."""
+        if event is not None:
+            self._observer(event)
+        self.scheduler.away = max(0, self.scheduler.policy.executors - self.workers.up)
+        self._soon()
+
     def _done(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
-        if batch in self.hanging:
-            self.hanging.remove(batch)
-            self._workers.retire()
-            self._tell("serve.recovered", "a worker that hung has come back", Level.WARNING)
-        elif answers is not None:
+        if answers is not None:
             now = self._loop.time()
             self.execute_seconds.add(now - batch.started)
             self.batch_rows.add(batch.rows)
@@ -250,13 +309,23 @@ class Desk:
             self._broken(batch, error)
 
     def _broken(self, batch: Batch, error: BaseException | None) -> None:
-        memory = out_of_memory(error)
-        self.failures["retried"] += len(batch.requests) > 1
-        for request in self.scheduler.fail(self._loop.time(), batch, memory=memory):
+        memory, lost = out_of_memory(error), isinstance(error, WorkerLostError)
+        if lost:
+            self._count_workers()
+        failed = self.scheduler.fail(self._loop.time(), batch, memory=memory, lost=lost)
+        self.failures["retried"] += len(failed) < len(batch.requests)
+        for request in failed:
+            if lost:
+                self._lose(request.number)
+                continue
             self.failures["memory" if memory else "engine"] += 1
             self._tell("serve.failed", f"a request failed: {type(error).__name__}: {error}", Level.WARNING)
             status, text = (503, "there is not enough memory for this request.") if memory else (500, "the model failed on it.")
             self._settle(request.number, Problem(status, text))
+
+    def _lose(self, number: int) -> None:
+        self.failures["worker_lost"] += 1
+        self._settle(number, Problem(503, "the worker that had the request was lost; try again.", retry=1.0))
 
     def _settle(self, number: int, answer: list[Array] | Problem) -> None:
         held = self._held.get(number)
@@ -274,7 +343,7 @@ class Desk:
 
     def _watch_expiry(self) -> None:
         """See to it that a request is told at its deadline, not when the next batch ends."""
-        due = self.scheduler.queue.next_deadline()
+        due = self.scheduler.next_deadline()
         if self._expiry is not None and (due is None or due < self._expiry.when() or self._expiry.when() <= self._loop.time()):
             self._expiry.cancel()
             self._expiry = None
@@ -298,14 +367,16 @@ class Desk:
         self.cancel(held.request.number)
 
     def _give_up(self, now: Seconds, batch: Batch) -> None:
+        workers, task = self._tasks[batch]
+        if task.ended:
+            return
+        text = f"a batch of {batch.rows} rows has not ended after {now - batch.started:.0f} s"
+        self._tell("serve.hanging", text, Level.WARNING)
+        if workers.end(task):
+            return  # its report comes
         self.hanging.add(batch)
-        self._workers.add()
-        self._tell(
-            "serve.hanging", f"a batch of {batch.rows} rows has not ended after {now - batch.started:.0f} s", Level.WARNING
-        )
         for request in self.scheduler.abandon(now, batch):
-            self.failures["worker_lost"] += 1
-            self._settle(request.number, Problem(503, "the worker that had the request does not answer."))
+            self._lose(request.number)
         self._soon()
 
     def _tell(self, name: str, text: str, level: Level) -> None:

@@ -43,9 +43,14 @@ class Metrics:
         for reason in REASONS:
             failures.add_metric([model, reason], desk.failures[reason])
         yield failures
+        loads = CounterMetricFamily("strop_model_loads", "Newer versions asked for while serving.", labels=["model", "result"])
+        for result in ("ok", "refused"):
+            loads.add_metric([model, result], desk.loads[result])
+        yield loads
         counters = {
             "strop_requests_sent": ("Requests that came.", scheduler.accounts.sent),
             "strop_batch_retries": ("Batches that raised and were tried again by halves.", desk.failures["retried"]),
+            "strop_worker_restarts": ("Workers started anew after theirs had ended.", desk.workers.restarts),
         }
         for name, (text, count) in counters.items():
             counter = CounterMetricFamily(name, text, labels=["model"])
@@ -62,6 +67,7 @@ class Metrics:
             "strop_batch_limit_rows": ("Rows of a batch that memory allows.", scheduler.limit.rows),
             "strop_utilization_ratio": ("Share of executors at work.", len(scheduler.running) / scheduler.policy.executors),
             "strop_ready": ("1 when requests are taken and every worker answers.", float(desk.ready)),
+            "strop_workers_up": ("Workers that can run a batch.", desk.workers.up),
             "strop_objective_seconds": ("Time within which requests are to be answered.", scheduler.policy.objective),
         }
         for name, (text, value) in gauges.items():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from strop.serve.accounts import Accounts
@@ -64,10 +65,14 @@ class Batch:
 
 @dataclass(slots=True)
 class Decision:
-    """What to do now: run ``batch``, and tell the ``expired`` that there will be no answer in time."""
+    """What to do now: run ``batch``, and tell the ``expired`` that there will be no answer in time, and so the ``lost``.
+
+    The lost have been in a batch whose worker ended; they may have been executed.
+    """
 
     batch: Batch | None = None
     expired: list[Request] = field(default_factory=list)
+    lost: list[Request] = field(default_factory=list)
 
 
 class Scheduler:
@@ -76,21 +81,31 @@ class Scheduler:
     Args:
         policy: settings.
         latency: predicts batches; learns from those that finish.
+
+    Attributes:
+        away: executors that cannot take work for the time being.
     """
 
     def __init__(self, policy: Policy, latency: LatencyModel) -> None:
         self.policy, self.latency, self.accounts = policy, latency, Accounts()
         self.queue = Queue(policy.ageing)
         self.running: list[Batch] = []
+        self.away = 0
         self.limit = RowLimit(policy.max_rows)
         self._open: dict[int, Request] = {}
         self._halves: deque[tuple[Request, ...]] = deque()
+        self._lost: set[int] = set()
         self._worked: dict[int, Seconds] = {}
 
     @property
     def idle(self) -> int:
         """Executors without work."""
-        return self.policy.executors - len(self.running)
+        return self.policy.executors - self.away - len(self.running)
+
+    @property
+    def executors(self) -> int:
+        """Executors that there are; 1 if there are none, so that predictions stay finite."""
+        return max(1, self.policy.executors - self.away)
 
     @property
     def pending(self) -> bool:
@@ -115,11 +130,11 @@ class Scheduler:
     def start(self, now: Seconds) -> Decision:
         """Choose the next batch if an executor is idle; it then counts as running."""
         decision = Decision()
-        for request in self.queue.late(now):
-            self._end(request, Outcome.EXPIRED)
-            decision.expired.append(request)
-        if self.idle:
-            decision.batch = self._half(now, decision) or self._next(now, decision)
+        halves = [request for request in self._halved() if now >= request.deadline]
+        for request in (*self.queue.late(now), *halves):
+            self._expire(request, decision)
+        if self.idle > 0:
+            decision.batch = self._half(now) or self._next(now, decision)
             if decision.batch is not None:
                 self.running.append(decision.batch)
         return decision
@@ -131,23 +146,36 @@ class Scheduler:
         self.limit.held(batch.rows)
         return [request for request in batch.requests if self._end(request, Outcome.OK)]
 
-    def fail(self, now: Seconds, batch: Batch, *, memory: bool = False) -> list[Request]:
+    def fail(self, now: Seconds, batch: Batch, *, memory: bool = False, lost: bool = False) -> list[Request]:
         """Note that a batch raised. Its halves run next, so that only who is to blame fails; return who failed by itself.
 
         Args:
             now: the time.
             batch: what raised.
             memory: it ran out of memory, so that smaller batches are made for a while.
+            lost: its worker ended. A request is tried once more after that, while its deadline allows, and no more than once:
+                each trial may cost a worker.
         """
         self._leave(now, batch)
         if memory:
             self.limit.exhausted(batch.rows)
-        wanted = tuple(request for request in batch.requests if self.is_open(request.number))
-        if len(batch.requests) == 1:
-            return [request for request in wanted if self._end(request, Outcome.FAILED)]
-        middle = (len(wanted) + 1) // 2
-        self._halves.extend(half for half in (wanted[:middle], wanted[middle:]) if half)
-        return []
+        wanted = [request for request in batch.requests if self.is_open(request.number)]
+        if lost:
+            failed = [request for request in wanted if request.number in self._lost or now >= request.deadline]
+        else:
+            failed = wanted if len(batch.requests) == 1 else []
+        again = tuple(request for request in wanted if request not in failed)
+        if lost:
+            self._lost.update(request.number for request in again)
+        middle = (len(again) + 1) // 2
+        self._halves.extend(half for half in (again[:middle], again[middle:]) if half)
+        return [request for request in failed if self._end(request, Outcome.FAILED)]
+
+    def next_deadline(self) -> Seconds | None:
+        """Return the earliest deadline of what waits for an executor."""
+        first = self.queue.next_deadline()
+        deadlines = [request.deadline for request in self._halved()]
+        return min(deadlines if first is None else [*deadlines, first], default=None)
 
     def cancel(self, number: int) -> bool:
         """Forget a request whose client has gone; a running batch goes on. Tell whether it was open."""
@@ -179,7 +207,7 @@ class Scheduler:
             for other, rows in levels.items()
             if other <= level
         )
-        return (running + waiting) / self.policy.executors
+        return (running + waiting) / self.executors
 
     def _refusal(self, now: Seconds, request: Request) -> Refusal | None:
         if self.queue.size + request.size > self.policy.max_bytes and self.queue.size:
@@ -203,21 +231,16 @@ class Scheduler:
         rows = knee if ahead > beside else min(knee, beside + request.rows)
         return (
             self.backlog(now, request.level)
-            - beside * self._row_seconds(bucket) / self.policy.executors
+            - beside * self._row_seconds(bucket) / self.executors
             + self._promise(bucket.width, max(rows, request.rows))
         )
 
-    def _half(self, now: Seconds, decision: Decision) -> Batch | None:
+    def _halved(self) -> Iterator[Request]:
+        return (request for half in self._halves for request in half if self.is_open(request.number))
+
+    def _half(self, now: Seconds) -> Batch | None:
         while self._halves:
-            wanted = []
-            for request in self._halves.popleft():
-                if not self.is_open(request.number):
-                    continue
-                if now >= request.deadline:
-                    self._end(request, Outcome.EXPIRED)
-                    decision.expired.append(request)
-                else:
-                    wanted.append(request)
+            wanted = [request for request in self._halves.popleft() if self.is_open(request.number)]
             if wanted:
                 return self._batch(now, wanted)
         return None
@@ -290,8 +313,12 @@ class Scheduler:
 
     def _give_up(self, request: Request, decision: Decision) -> None:
         self.queue.remove(request.number)
-        self._end(request, Outcome.EXPIRED)
-        decision.expired.append(request)
+        self._expire(request, decision)
+
+    def _expire(self, request: Request, decision: Decision) -> None:
+        lost = request.number in self._lost
+        self._end(request, Outcome.FAILED if lost else Outcome.EXPIRED)
+        (decision.lost if lost else decision.expired).append(request)
 
     def _leave(self, now: Seconds, batch: Batch) -> None:
         self.running.remove(batch)
@@ -300,5 +327,6 @@ class Scheduler:
     def _end(self, request: Request, outcome: Outcome) -> bool:
         if self._open.pop(request.number, None) is None:
             return False
+        self._lost.discard(request.number)
         self.accounts.end(outcome)
         return True

@@ -18,6 +18,7 @@ from strop.serve import rsgi
 from strop.serve.app import App, Response, failed
 from strop.serve.metrics import Metrics, render
 from strop.serve.problem import Problem
+from strop.serve.version import Loader
 from strop.units import Seconds
 
 LOOPBACK = "127.0.0.1"
@@ -41,16 +42,19 @@ class Address:
     admin_port: int = 8082
 
 
-async def serve(app: App, address: Address, cold: dict[str, float], observer: Observer = silent) -> bool:
+async def serve(
+    app: App, address: Address, cold: dict[str, float], observer: Observer = silent, loader: Loader | None = None
+) -> bool:
     """Serve until SIGTERM or SIGINT, then drain; tell whether everything that was taken was answered.
 
-    A second signal ends the draining at once.
+    A second signal ends the draining at once. SIGHUP takes a newer version of the model into service.
 
     Args:
         app: ready to answer.
         address: where to listen.
         cold: phase of starting → seconds, shown as a metric; what listening took is added.
         observer: told when it listens and when it drains.
+        loader: takes newer versions into service; without one the server keeps what it has.
 
     Raises:
         UsageError: a port is taken.
@@ -60,7 +64,7 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
     ports = free_port(address.host, address.port), free_port(LOOPBACK, address.admin_port)
     servers = [
         _granian(rsgi.front(app), address.host, ports[0], app),
-        _granian(_admin(app, Metrics(app, cold)), LOOPBACK, ports[1], app),
+        _granian(_admin(app, Metrics(app, cold), loader), LOOPBACK, ports[1], app),
     ]
     stop = asyncio.Event()
     now = asyncio.Event()
@@ -71,6 +75,8 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    if loader is not None:
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_load(loader)))
     tasks = [loop.create_task(server.serve()) for server in servers]
     try:
         await _listening(address.host, ports[0], tasks[0])
@@ -149,7 +155,20 @@ def _granian(target: rsgi.Front, host: str, port: int, app: App) -> Any:
     )
 
 
-def _admin(app: App, metrics: Metrics) -> rsgi.Front:
+async def _load(loader: Loader | None) -> Response:
+    """Return the answer to a wish for a newer version."""
+    if loader is None:
+        return failed(Problem(501, "this server cannot load another version."))
+    try:
+        await loader.load()
+    except Problem as problem:
+        return failed(problem)
+    return Response(200, b"{}")
+
+
+def _admin(app: App, metrics: Metrics, loader: Loader | None) -> rsgi.Front:
+    loading = f"/v2/repository/models/{app.name}/load"
+
     async def handle(scope: rsgi.Scope, proto: rsgi.Exchange) -> None:
         if scope.proto != "http":
             return
@@ -158,8 +177,10 @@ def _admin(app: App, metrics: Metrics) -> rsgi.Front:
             rsgi.send(proto, Response(200, body, (("content-type", kind),)))
         elif scope.path.startswith("/v2/health/"):
             rsgi.send(proto, app.look(scope.method, scope.path))
+        elif scope.path == loading and scope.method == "POST":
+            rsgi.send(proto, await _load(loader))
         else:
-            rsgi.send(proto, failed(Problem(404, "there is nothing here but /metrics and /v2/health/.")))
+            rsgi.send(proto, failed(Problem(404, f"there is nothing here but /metrics, /v2/health/ and POST {loading}.")))
 
     return handle
 

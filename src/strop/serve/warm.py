@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ BUDGET: Seconds = 0.5
 UNKNOWN = 32
 """Size tried for a dimension that varies without anything saying how."""
 SMALL = 1
-"""Calls of at most so many rows are made once before any is timed: what an engine compiles for a shape it then has."""
+"""Calls of so many rows are made once before serving, at every length."""
 REPEATS = 3
 FIELDS = ("rows", "width", "seconds")
 
@@ -36,6 +38,27 @@ def recorded_seeds(latency: Mapping[str, Mapping[str, float]]) -> list[Seed]:
     ]
 
 
+def seeds_to_record(seeds: Iterable[Seed]) -> dict[str, dict[str, float]]:
+    """Return what :func:`recorded_seeds` reads back."""
+    return {f"{seed.rows} × width {seed.width}": {name: getattr(seed, name) for name in FIELDS} for seed in seeds}
+
+
+def warm_up(program: Program, signature: Signature, stacker: Stacker) -> None:
+    """Call every small size once: what an engine compiles for a shape it then has.
+
+    Several are called at a time, because compiling keeps one core busy; programs may be called from many threads.
+
+    Args:
+        program: opened.
+        signature: of the program.
+        stacker: says which calls can share a batch.
+    """
+    calls = [_call(signature, stacker, *size) for size in _sizes(stacker, SMALL)]
+    with ThreadPoolExecutor(min(len(calls), os.cpu_count() or 1)) as pool:
+        for answer in [pool.submit(program, *args, **kwargs) for _, args, kwargs in reversed(calls)]:
+            answer.result()
+
+
 def measured_seeds(
     program: Program,
     signature: Signature,
@@ -45,7 +68,7 @@ def measured_seeds(
     budget: Seconds = BUDGET,
     clock: Callable[[], Seconds] = time.perf_counter,
 ) -> list[Seed]:
-    """Call every small size once, then time calls of zeros, the smallest first, until the budget is used; at least one size.
+    """Time calls of zeros, the smallest first, until the budget is used; at least one size.
 
     The first call of a size is not counted: it may compile. Of the next ones the middle is taken.
 
@@ -58,14 +81,9 @@ def measured_seeds(
         clock: seconds.
     """
     seeds: list[Seed] = []
-    sizes = list(_sizes(stacker, max_rows))
-    calls = {size: _call(signature, stacker, *size) for size in sizes}
-    for size in sizes:
-        if size[0] <= SMALL:
-            program(*calls[size][1], **calls[size][2])
     start = clock()
-    for size in sizes:
-        bucket, args, kwargs = calls[size]
+    for size in _sizes(stacker, max_rows):
+        bucket, args, kwargs = _call(signature, stacker, *size)
         rows = size[0] if stacker.batchable else 1
         program(*args, **kwargs)
         times = []
