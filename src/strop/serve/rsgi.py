@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from strop.serve.app import App, Response
+from strop.serve.app import CLOSE, LARGE, App, Response
 from strop.serve.oip import HEADER_LENGTH
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
@@ -41,9 +41,7 @@ class Exchange(Protocol):
 
 
 Front = Callable[[Scope, Exchange], Awaitable[None]]
-LARGE = Problem(413, "the body is larger than allowed.", headers=(("connection", "close"),))
-SLOW = Problem(408, "the body did not come in time.", headers=(("connection", "close"),))
-FULL = Problem(429, "too many bytes are being read.", retry=1.0, headers=(("connection", "close"),))
+SLOW = Problem(408, "the body did not come in time.", headers=CLOSE)
 
 
 def front(app: App) -> Front:
@@ -56,12 +54,8 @@ def front(app: App) -> Front:
         if path not in app.infer_paths:
             send(proto, app.look(method, path))
             return
-        problem = app.refuses(method, headers)
-        if problem is not None:
-            send(proto, app.refused(problem))
-            return
         announced = _announced(headers.get("content-length"))
-        problem = LARGE if announced > app.limits.body else FULL if app.held + announced > app.limits.bodies else None
+        problem = app.refuses(method, headers) or app.crowded(announced)
         if problem is not None:
             send(proto, app.refused(problem))
             return

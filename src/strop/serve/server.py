@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strop.errors import MissingExtraError, UsageError
 from strop.observe import Event, Level, Observer, silent
@@ -19,6 +19,9 @@ from strop.serve.app import App, Response, failed
 from strop.serve.metrics import Metrics, render
 from strop.serve.problem import Problem
 from strop.units import Seconds
+
+if TYPE_CHECKING:
+    from strop.serve.grpc_front import GrpcFront
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2048
@@ -33,11 +36,13 @@ class Address:
     Attributes:
         host: address; only this machine unless told otherwise.
         port: of the protocol; 0 takes any that is free.
+        grpc_port: of the protocol on gRPC, likewise; ``None`` leaves it out.
         admin_port: of metrics, always on this machine only.
     """
 
     host: str = LOOPBACK
     port: int = 8080
+    grpc_port: int | None = None
     admin_port: int = 8082
 
 
@@ -62,6 +67,7 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
         _granian(rsgi.front(app), address.host, ports[0], app),
         _granian(_admin(app, Metrics(app, cold)), LOOPBACK, ports[1], app),
     ]
+    grpc = _grpc(app, address)
     stop = asyncio.Event()
     now = asyncio.Event()
 
@@ -75,16 +81,23 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
     try:
         await _listening(address.host, ports[0], tasks[0])
         await _listening(LOOPBACK, ports[1], tasks[1])
+        if grpc is not None:
+            await grpc.start()
         cold["listen"] = time.perf_counter() - started
         sys.setswitchinterval(SWITCH)
         gc.freeze()  # what starting made stays; collecting it again would only stop requests
-        observer(_listens(app, address.host, ports, cold))
+        observer(_listens(app, address.host, ports, grpc.port if grpc else None, cold))
         await asyncio.wait([loop.create_task(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
         observer(Event("serve.draining", f"draining: {app.desk.scheduler.accounts.open} requests are open"))
+        leaving = loop.create_task(grpc.stop(app.limits.drain)) if grpc else None
         drained = await _drain(app, now)
+        if leaving is not None:
+            await leaving
     finally:
         for server in servers:
             server.stop()
+        if grpc is not None:
+            await grpc.stop(0.0)
         await asyncio.gather(*tasks, return_exceptions=True)
         await app.desk.close()
     ended = app.desk.scheduler.accounts.ended
@@ -149,6 +162,15 @@ def _granian(target: rsgi.Front, host: str, port: int, app: App) -> Any:
     )
 
 
+def _grpc(app: App, address: Address) -> GrpcFront | None:
+    """Return the gRPC front, bound and not yet listening; its packages are loaded only where it is wanted."""
+    if address.grpc_port is None:
+        return None
+    from strop.serve.grpc_front import GrpcFront
+
+    return GrpcFront(app, address.host, address.grpc_port)
+
+
 def _admin(app: App, metrics: Metrics) -> rsgi.Front:
     async def handle(scope: rsgi.Scope, proto: rsgi.Exchange) -> None:
         if scope.proto != "http":
@@ -186,7 +208,10 @@ async def _drain(app: App, now: asyncio.Event) -> bool:
     return draining.result()
 
 
-def _listens(app: App, host: str, ports: tuple[int, int], cold: dict[str, float]) -> Event:
+def _listens(app: App, host: str, ports: tuple[int, int], grpc: int | None, cold: dict[str, float]) -> Event:
     url, admin = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
-    text = f"{app.name} is ready at {url}/v2/models/{app.name}, metrics at {admin}/metrics"
-    return Event("serve.ready", text, Level.RESULT, {"url": url, "admin": admin, "model": app.name, "cold_start": dict(cold)})
+    second = "" if grpc is None else f"{host}:{grpc}"
+    beside = f", gRPC at {second}" if second else ""
+    text = f"{app.name} is ready at {url}/v2/models/{app.name}{beside}, metrics at {admin}/metrics"
+    data = {"url": url, "grpc": second, "admin": admin, "model": app.name, "cold_start": dict(cold)}
+    return Event("serve.ready", text, Level.RESULT, data)
