@@ -43,7 +43,8 @@ async def main():
     desk = Desk(Doubler(options["seconds"]), Stacker(signature), Scheduler(Policy(objective=5.0, max_rows=8), latency))
     app = App(desk, signature, name="double", platform="test", limits=Limits(**options["limits"]))
     say = lambda event: print(json.dumps({"name": event.name, **event.data}), flush=True)
-    return await serve(app, Address(port=options.get("port", 0), admin_port=0), {}, say)
+    address = Address(port=options.get("port", 0), grpc_port=options.get("grpc"), admin_port=0)
+    return await serve(app, address, {}, say)
 
 with asyncio.Runner(loop_factory=new_loop) as runner:
     sys.exit(0 if runner.run(main()) else 1)
@@ -56,6 +57,7 @@ class Server:
     Attributes:
         port: of the protocol.
         admin: of the metrics.
+        grpc: of the protocol on gRPC, or empty.
     """
 
     def __init__(self, seconds: float, limits: dict[str, float], **options: Any) -> None:
@@ -69,6 +71,7 @@ class Server:
         )
         ready = self.event()
         self.port, self.admin = (int(ready[name].rpartition(":")[2]) for name in ("url", "admin"))
+        self.grpc = ready["grpc"].rpartition(":")[2]
 
     def event(self) -> dict[str, Any]:
         assert self.process.stdout is not None

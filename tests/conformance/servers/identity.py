@@ -1,8 +1,8 @@
 """Workloads whose model answers with what it was asked, one input per datatype: what the suite needs of `strop serve`.
 
-    strop apply tests/conformance/servers/identity.yaml tests/conformance/servers/identity.py:many --out many
-    strop serve many --workload tests/conformance/servers/identity.py:many
-    pytest tests/conformance --url http://127.0.0.1:8080 --grpc 127.0.0.1:9000 --models many
+strop apply tests/conformance/servers/identity.yaml tests/conformance/servers/identity.py:many --out many
+strop serve many --workload tests/conformance/servers/identity.py:many
+pytest tests/conformance --url http://127.0.0.1:8080 --grpc 127.0.0.1:9000 --models many
 """
 
 from __future__ import annotations
