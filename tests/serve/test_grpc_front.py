@@ -117,7 +117,7 @@ def test_what_is_not_there_is_not_found(within: Within) -> None:
         await refused(client.infer(model_name="other"), grpc.StatusCode.NOT_FOUND, "no such model")
         await refused(client.ask("Check", HEALTH, service="x"), grpc.StatusCode.NOT_FOUND, INFERENCE)
         unknown = client.channel.unary_unary(f"/{INFERENCE}/SystemSharedMemoryRegister")
-        await refused(unknown(b""), grpc.StatusCode.UNIMPLEMENTED, "")
+        await refused(unknown(b""), grpc.StatusCode.UNIMPLEMENTED, "[Mm]ethod not found")
         assert app.desk.scheduler.accounts.ended == {Outcome.FAILED: 1}
         assert program.batches == []
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from importlib import metadata as distributions
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,8 +27,7 @@ Headers = tuple[tuple[str, str], ...]
 Handler = Callable[[], Awaitable["Response"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """An answer: HTTP status, body, headers in lower case."""
 
     status: int
@@ -70,7 +68,8 @@ class App:
             return Problem(405, "use POST.", headers=(("allow", "POST"),))
         if headers.get("content-encoding", "identity") != "identity":
             return Problem(415, "compressed bodies are not read.")
-        if headers.get("content-type", "").partition(";")[0].strip().lower() not in CONTENT:
+        kind = headers.get("content-type", "")
+        if kind not in CONTENT and kind.partition(";")[0].strip().lower() not in CONTENT:
             return Problem(415, "the body must be application/json, or application/octet-stream with binary tensor data.")
         return None
 

@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from strop.contract.engine import Program
 from strop.observe import Event, Level, Observer, silent
@@ -20,7 +20,7 @@ from strop.serve.call import Array, InferenceCall
 from strop.serve.histogram import RATIOS, ROWS, SECONDS, Histogram
 from strop.serve.problem import Problem
 from strop.serve.request import Bucket, Outcome, Request
-from strop.serve.scheduler import Batch, Scheduler
+from strop.serve.scheduler import Batch, Refusal, Scheduler
 from strop.serve.stack import Stacker
 from strop.serve.workers import Workers, attempt
 from strop.units import Seconds
@@ -106,18 +106,16 @@ class Desk:
             size=size,
             level=call.level,
         )
+        if self.scheduler.quiet and self.scheduler.latency.typical(bucket.width, rows) <= HERE:
+            return self._at_once(now, request, call.arrays)
         refusal = self.scheduler.offer(now, request)
         if refusal is not None:
-            self.failures["rejected"] += 1
-            raise Problem(429, f"refused: {refusal.reason}; try again later.", retry=refusal.retry)
+            raise self._refused(refusal)
         held = self._held[request.number] = _Held(request, call.arrays, self._loop.create_future(), gone)
         self._quiet.clear()
-        if self._quick(request):
-            self._pump()
-        else:
-            self._soon()
+        self._soon()
         try:
-            answers = held.answer.result() if held.answer.done() else await held.answer
+            answers = await held.answer
         except asyncio.CancelledError:
             self.cancel(request.number)
             raise
@@ -181,13 +179,35 @@ class Desk:
             self.reject("invalid")
             raise
 
-    def _quick(self, request: Request) -> bool:
-        """Tell whether a request would run at once and alone, in less time than it takes to look for company."""
-        scheduler = self.scheduler
-        return len(scheduler.queue) == 1 and not scheduler.running and self._expected(request) <= HERE
+    def _refused(self, refusal: Refusal) -> Problem:
+        self.failures["rejected"] += 1
+        return Problem(429, f"refused: {refusal.reason}; try again later.", retry=refusal.retry)
 
-    def _expected(self, request: Request) -> Seconds:
-        return self.scheduler.latency.typical(request.bucket.width, request.rows)
+    def _at_once(self, now: Seconds, request: Request, arrays: list[Array]) -> list[Array]:
+        """Run a request alone and here, in less time than it takes to look for company or to wait for an answer."""
+        batch = self.scheduler.take(now, request)
+        if isinstance(batch, Refusal):
+            raise self._refused(batch)
+        self.queue_seconds.add(0.0)
+        answers, error = attempt(lambda: self._compute([arrays], request.bucket, [request.rows]))
+        if error is not None:
+            raise self._broken(batch, error)
+        ended = self._ran(batch)
+        self.scheduler.finish(ended, batch)
+        self.request_seconds.add(ended - now)
+        return cast(list[Array], answers[0])
+
+    def _compute(self, calls: list[list[Array]], bucket: Bucket, rows: list[int]) -> list[list[Array]]:
+        args, kwargs = self.stacker.stack(calls, bucket)
+        return self.stacker.split(self.program(*args, **kwargs), rows)
+
+    def _ran(self, batch: Batch) -> Seconds:
+        """Note how long a batch took that went well; return the time."""
+        now = self._loop.time()
+        self.execute_seconds.add(now - batch.started)
+        self.batch_rows.add(batch.rows)
+        self.error_ratios.add((now - batch.started) / max(batch.expected - batch.started, 1e-9))
+        return now
 
     def _soon(self) -> None:
         """Ask the scheduler once this turn of the loop is over: what arrives together can run together."""
@@ -214,11 +234,10 @@ class Desk:
         rows = [request.rows for request in batch.requests]
         for request in batch.requests:
             self.queue_seconds.add(now - request.arrived)
-        bucket, stacker, program, loop = batch.requests[0].bucket, self.stacker, self.program, self._loop
+        bucket, loop = batch.requests[0].bucket, self._loop
 
         def job() -> list[list[Array]]:
-            args, kwargs = stacker.stack(calls, bucket)
-            return stacker.split(program(*args, **kwargs), rows)
+            return self._compute(calls, bucket, rows)
 
         def report(answers: Any, error: BaseException | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile; nobody waits any more
@@ -239,24 +258,24 @@ class Desk:
             self._workers.retire()
             self._tell("serve.recovered", "a worker that hung has come back", Level.WARNING)
         elif answers is not None:
-            now = self._loop.time()
-            self.execute_seconds.add(now - batch.started)
-            self.batch_rows.add(batch.rows)
-            self.error_ratios.add((now - batch.started) / max(batch.expected - batch.started, 1e-9))
+            now = self._ran(batch)
             by_number = {request.number: answer for request, answer in zip(batch.requests, answers, strict=True)}
             for request in self.scheduler.finish(now, batch):
                 self._settle(request.number, by_number[request.number])
         else:
             self._broken(batch, error)
 
-    def _broken(self, batch: Batch, error: BaseException | None) -> None:
+    def _broken(self, batch: Batch, error: BaseException | None) -> Problem:
+        """Let the scheduler say who failed, tell them, and return what they are told."""
         memory = out_of_memory(error)
+        status, text = (503, "there is not enough memory for this request.") if memory else (500, "the model failed on it.")
+        problem = Problem(status, text)
         self.failures["retried"] += len(batch.requests) > 1
         for request in self.scheduler.fail(self._loop.time(), batch, memory=memory):
             self.failures["memory" if memory else "engine"] += 1
             self._tell("serve.failed", f"a request failed: {type(error).__name__}: {error}", Level.WARNING)
-            status, text = (503, "there is not enough memory for this request.") if memory else (500, "the model failed on it.")
-            self._settle(request.number, Problem(status, text))
+            self._settle(request.number, problem)
+        return problem
 
     def _settle(self, number: int, answer: list[Array] | Problem) -> None:
         held = self._held.get(number)

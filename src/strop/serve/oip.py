@@ -19,7 +19,7 @@ from strop.serve.call import Array, InferenceCall, read_options, shown
 from strop.serve.datatypes import OF_NUMPY
 from strop.serve.limits import Limits
 from strop.serve.problem import Problem, bad
-from strop.serve.tensors import Inputs, from_bytes, from_list
+from strop.serve.tensors import Inputs, from_bytes, from_list, within
 
 try:
     import orjson
@@ -43,6 +43,7 @@ class Codec:
         self._limits = limits
         self._inputs = Inputs(signature, limits)
         self._outputs = {spec.name: place for place, spec in enumerate(signature.outputs)}
+        self._every = {binary: [(place, binary) for place in self._outputs.values()] for binary in (False, True)}
         self._heads = [{"name": spec.name, "datatype": OF_NUMPY[spec.dtype]} for spec in signature.outputs]
 
     def read(self, body: bytes, header_length: str | None) -> InferenceCall:
@@ -93,7 +94,7 @@ class Codec:
                 parts.append(array.tobytes())
                 row["parameters"] = {"binary_data_size": len(parts[-1])}
             else:
-                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                if array.dtype.kind == "f" and not within(array) and not np.isfinite(array).all():
                     raise Problem(500, f"output {row['name']!r} is not finite, which JSON cannot say; ask for it as binary data.")
                 row["data"] = np.ascontiguousarray(array).reshape(-1)
             rows.append(row)
@@ -128,7 +129,7 @@ class Codec:
     def _read_outputs(self, rows: object, parameters: Mapping[str, Any]) -> list[tuple[int, bool]]:
         default = parameters.get("binary_data_output", False) is True
         if rows is None or rows == []:
-            return [(place, default) for place in self._outputs.values()]
+            return self._every[default]
         if not isinstance(rows, list) or len(rows) > self._limits.tensors:
             raise bad(f"outputs must be a list of at most {self._limits.tensors}.")
         asked: dict[int, bool] = {}

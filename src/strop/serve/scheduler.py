@@ -43,9 +43,9 @@ class Refusal:
     retry: Seconds
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
-    """Requests that run together.
+    """Requests that run together; not frozen for the reason that a request is not.
 
     Attributes:
         requests: in order of their rows.
@@ -111,6 +111,23 @@ class Scheduler:
         self._open[request.number] = request
         self.queue.add(request)
         return None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits and nothing runs, so that a request that comes may :meth:`take` the executor."""
+        return not (self.running or self._halves or len(self.queue)) and self.policy.admission
+
+    def take(self, now: Seconds, request: Request) -> Batch | Refusal:
+        """Take a request of a :attr:`quiet` scheduler and start it alone; :meth:`offer` and :meth:`start` without the queue."""
+        self.accounts.begin()
+        refusal = self._refusal(now, request)
+        if refusal is not None:
+            self.accounts.end(Outcome.REFUSED)
+            return refusal
+        self._open[request.number] = request
+        batch = self._batch(now, (request,))
+        self.running.append(batch)
+        return batch
 
     def start(self, now: Seconds) -> Decision:
         """Choose the next batch if an executor is idle; it then counts as running."""
@@ -219,7 +236,7 @@ class Scheduler:
                 else:
                     wanted.append(request)
             if wanted:
-                return self._batch(now, wanted)
+                return self._batch(now, tuple(wanted))
         return None
 
     def _next(self, now: Seconds, decision: Decision) -> Batch | None:
@@ -234,7 +251,7 @@ class Scheduler:
                 continue  # another bucket may be first in turn now
             for request in chosen:
                 self.queue.remove(request.number)
-            return self._batch(now, chosen)
+            return self._batch(now, tuple(chosen))
         return None
 
     def _choose(self, now: Seconds, head: Request) -> tuple[list[Request], list[Request]]:
@@ -266,9 +283,9 @@ class Scheduler:
                 break
         return next(first for first, rate in enumerate(rates) if rate >= 0.97 * max(rates))
 
-    def _batch(self, now: Seconds, requests: list[Request]) -> Batch:
-        width, rows = max(r.bucket.width for r in requests), sum(r.rows for r in requests)
-        return Batch(tuple(requests), width, rows, now, now + self.latency.typical(width, rows))
+    def _batch(self, now: Seconds, requests: tuple[Request, ...]) -> Batch:
+        width, rows = max([r.bucket.width for r in requests]), sum([r.rows for r in requests])
+        return Batch(requests, width, rows, now, now + self.latency.typical(width, rows))
 
     def _row_seconds(self, bucket: Bucket) -> Seconds:
         rows = self._best_rows(bucket)

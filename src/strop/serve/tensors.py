@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from strop.serve.datatypes import OF_NUMPY
 from strop.serve.limits import Limits
 from strop.serve.problem import bad
 
+SMALL = 64
+"""Elements up to which a sum in plain Python is quicker than numpy's look at each."""
+_MOST = {itemsize: float(np.finfo(f"f{itemsize}").max) for itemsize in (2, 4, 8)}
 _FITTING = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 
 
@@ -125,10 +129,18 @@ def from_list(slot: Slot, shape: tuple[int, ...], count: int, data: object) -> A
         raise bad(f"input {name!r}: data holds {shown(list(array.shape))} elements, but its shape is {shown(list(shape))}.")
     if array.dtype.kind not in _FITTING[dtype.kind]:
         raise bad(f"input {name!r}: data holds something that is no {slot.datatype}; nothing is converted silently.")
-    if array.dtype == dtype:
-        return array.reshape(shape)
+    if array.dtype == dtype or (dtype.kind == "f" and within(array, _MOST[dtype.itemsize])):
+        return array.astype(dtype, copy=False).reshape(shape)
     with np.errstate(over="ignore"):
         converted = array.astype(dtype)
     if (dtype.kind == "f" and not np.isfinite(converted).all()) or (dtype.kind in "iu" and (converted != array).any()):
         raise bad(f"input {name!r}: data holds values outside of {slot.datatype}.")
     return converted.reshape(shape)
+
+
+def within(array: Array, most: float = _MOST[8]) -> bool:
+    """Tell, for little, whether every float of a small array is finite and at most ``most``; ``False`` says nothing.
+
+    The root of the sum of squares is at least each of them, and is not finite where one of them is not.
+    """
+    return array.dtype.kind == "f" and array.size <= SMALL and math.hypot(*array.ravel().tolist()) <= most
