@@ -26,6 +26,7 @@ from strop.units import Seconds
 PROBE: Seconds = 1.0
 """A request believed to be too slow is tried on an idle server when none of its width ran for so long: beliefs must be able
 to improve."""
+LATE = "it could not be answered in time"
 LOOKAHEAD = 512
 """Waiting requests looked at when a batch is chosen."""
 
@@ -115,17 +116,17 @@ class Scheduler:
     @property
     def quiet(self) -> bool:
         """Whether nothing waits and nothing runs, so that a request that comes may :meth:`take` the executor."""
-        return not (self.running or self._halves or len(self.queue)) and self.policy.admission
+        return not self._open and not self.running and self.policy.admission
 
     def take(self, now: Seconds, request: Request) -> Batch | Refusal:
         """Take a request of a :attr:`quiet` scheduler and start it alone; :meth:`offer` and :meth:`start` without the queue."""
         self.accounts.begin()
-        refusal = self._refusal(now, request)
-        if refusal is not None:
+        if self._hopeless(now, request) and not self._untried(now, request):
             self.accounts.end(Outcome.REFUSED)
-            return refusal
+            return Refusal(LATE, now + self._promise(request.bucket.width, request.rows) - request.deadline)
         self._open[request.number] = request
-        batch = self._batch(now, (request,))
+        width, rows = request.bucket.width, request.rows
+        batch = Batch((request,), width, rows, now, now + self.latency.typical(width, rows))
         self.running.append(batch)
         return batch
 
@@ -204,7 +205,7 @@ class Scheduler:
         if not self.policy.admission or (self._untried(now, request) and not len(self.queue)):
             return None
         late = now + self._ready(now, request) - request.deadline
-        return Refusal("it could not be answered in time", late) if late > 0 else None
+        return Refusal(LATE, late) if late > 0 else None
 
     def _ready(self, now: Seconds, request: Request) -> Seconds:
         """Return the time until a request that comes now would be answered, in a batch as full as its bucket makes it.
@@ -284,7 +285,7 @@ class Scheduler:
         return next(first for first, rate in enumerate(rates) if rate >= 0.97 * max(rates))
 
     def _batch(self, now: Seconds, requests: tuple[Request, ...]) -> Batch:
-        width, rows = max([r.bucket.width for r in requests]), sum([r.rows for r in requests])
+        width, rows = max(r.bucket.width for r in requests), sum(r.rows for r in requests)
         return Batch(requests, width, rows, now, now + self.latency.typical(width, rows))
 
     def _row_seconds(self, bucket: Bucket) -> Seconds:
