@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import Any, NamedTuple
 
@@ -24,7 +24,6 @@ CLOSE = (("connection", "close"),)
 LARGE = Problem(413, "the body is larger than allowed.", headers=CLOSE)
 
 Headers = tuple[tuple[str, str], ...]
-Handler = Callable[[], Awaitable["Response"]]
 
 
 class Response(NamedTuple):

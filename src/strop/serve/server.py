@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2048
+LAST: Seconds = 1.0
+"""Time for sending the last answers by gRPC once all of them are known."""
 SWITCH: Seconds = 0.2e-3
 """How long a busy event loop keeps Python's lock from a worker that has its answer; Python's own 5 ms is a batch's length."""
 
@@ -89,15 +91,14 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
         observer(_listens(app, address.host, ports, grpc.port if grpc else None, cold))
         await asyncio.wait([loop.create_task(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
         observer(Event("serve.draining", f"draining: {app.desk.scheduler.accounts.open} requests are open"))
-        leaving = loop.create_task(grpc.stop(app.limits.drain)) if grpc else None
+        if grpc is not None:
+            tasks.append(loop.create_task(grpc.stop(app.limits.drain)))
         drained = await _drain(app, now)
-        if leaving is not None:
-            await leaving
     finally:
         for server in servers:
             server.stop()
         if grpc is not None:
-            await grpc.stop(0.0)
+            await grpc.stop(LAST)
         await asyncio.gather(*tasks, return_exceptions=True)
         await app.desk.close()
     ended = app.desk.scheduler.accounts.ended
