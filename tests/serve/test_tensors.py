@@ -76,5 +76,5 @@ def test_the_arrays_stand_in_the_order_of_the_signature() -> None:
         inputs.whole(found)
     with pytest.raises(Problem, match="3 inputs came; at most 2"):
         inputs.empty(3)
-    with pytest.raises(Problem, match="no input .7.; the model takes a, b"):
+    with pytest.raises(Problem, match="no input '7'; the model takes a, b"):
         inputs.claim(found, 7, "FP32", (2,))
