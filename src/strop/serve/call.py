@@ -42,15 +42,15 @@ def check_shape(spec: TensorSpec, shape: object, limits: Limits) -> tuple[tuple[
     Raises:
         Problem: it is no shape, does not fit the signature, or is too large; the message names the input.
     """
-    if type(shape) in (list, tuple) and len(shape) == len(spec.shape):  # type: ignore[arg-type]
+    if isinstance(shape, list | tuple) and len(shape) == len(spec.shape):
         count = 1
-        for got, want in zip(shape, spec.shape, strict=True):  # type: ignore[call-overload]
+        for got, want in zip(shape, spec.shape, strict=True):
             if type(got) is not int or got < 0 or (want is not None and got != want):
                 break
             count *= got
         else:
             if 0 < count <= limits.elements:
-                return tuple(shape), count  # type: ignore[arg-type]
+                return tuple(shape), count
     raise _misfit(spec, shape, limits)
 
 

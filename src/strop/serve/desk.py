@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from strop.contract.engine import Program
 from strop.observe import Event, Level, Observer, silent
@@ -195,7 +195,8 @@ class Desk:
         ended = self._ran(batch)
         self.scheduler.finish(ended, batch)
         self.request_seconds.add(ended - now)
-        return cast(list[Array], answers[0])
+        outputs: list[Array] = answers[0]
+        return outputs
 
     def _compute(self, calls: list[list[Array]], bucket: Bucket, rows: list[int]) -> list[list[Array]]:
         args, kwargs = self.stacker.stack(calls, bucket)

@@ -108,7 +108,8 @@ class Readers:
         if self._timer is None:
             self._timer = loop.call_at(end, self._turn_away)
         try:
-            return await (proto() if announced else self._in_pieces(proto))
+            body = await (proto() if announced else self._in_pieces(proto))
+            return body if proto in self._reading else None  # turned away in the very turn that brought the rest
         except RuntimeError:  # what granian raises when the connection breaks, here or by being turned away
             if proto in self._reading:
                 self._app.desk.reject("cancelled", Outcome.CANCELLED)

@@ -22,8 +22,6 @@ from strop.serve.request import Bucket
 
 EDGES = tuple(sorted({round(base * 2**power) for power in range(3, 15) for base in (1, 1.5)}))
 """Lengths that rows are padded to: each at most a half longer than the one before, so that few shapes are ever run."""
-
-
 SHAPES = 1024
 """Shapes of calls whose bucket is remembered; clients send few different ones."""
 
@@ -49,7 +47,6 @@ class Stacker:
         self._plain = _positional(signature.input_tree) == plain
         self._names = [spec.name for spec in signature.inputs]
         self._lengths = dict(self.padding.lengths) if self.padding else {}
-
         self._known = lru_cache(maxsize=SHAPES)(self._bucket_of)
 
     def bucket(self, arrays: Sequence[Array]) -> tuple[Bucket, int]:
