@@ -41,7 +41,7 @@ def started(*arguments: object) -> subprocess.Popen[str]:
 
 def test_it_listens_answers_and_ends_with_the_signal(bundle: Path) -> None:
     begun = time.monotonic()
-    process = started(bundle, "--objective", "2s", "--port", 0, "--admin-port", 0, "--json")
+    process = started(bundle, "--objective", "2s", "--port", 0, "--grpc-port", 0, "--admin-port", 0, "--json")
     try:
         assert process.stdout is not None
         events = [json.loads(process.stdout.readline()) for _ in range(2)]
@@ -49,6 +49,7 @@ def test_it_listens_answers_and_ends_with_the_signal(bundle: Path) -> None:
         assert time.monotonic() - begun < 30
         host, _, port = events[1]["url"].removeprefix("http://").rpartition(":")
         assert (host, events[1]["model"]) == ("127.0.0.1", "deep-net")
+        assert events[1]["grpc"].startswith("127.0.0.1:")
         assert set(events[1]["cold_start"]) == {"load", "listen"}
         connection = HTTPConnection(host, int(port), timeout=20)
         rows = {"name": "args_0", "shape": [8, 16], "datatype": "FP32", "data": [0.5] * 128}
@@ -86,5 +87,5 @@ def test_what_cannot_be_served_is_told(arguments: list[str], message: str, strop
 def test_the_command_s_name_is_guessed_and_help_shows_the_defaults(strop_cli: Cli) -> None:
     assert "Did you mean 'serve'?" in strop_cli("serv", "x").err
     text = strop_cli("serve", "--help").out
-    for word in ("--objective", "100ms", "127.0.0.1", "8080", "8082", "429", "504"):
+    for word in ("--objective", "100ms", "127.0.0.1", "8080", "9000", "8082", "--no-grpc", "429", "504"):
         assert word in text

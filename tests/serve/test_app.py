@@ -167,11 +167,12 @@ def test_errors_of_the_model_give_nothing_away(within: Within) -> None:
 def test_more_requests_than_allowed_are_refused_before_they_are_read(within: Within) -> None:
     async def act(app: App, program: Doubler) -> None:
         app.open = 2
-        problem = app.refuses("POST", {})
+        problem = app.crowded(0)
         assert isinstance(problem, Problem)
         assert problem.status == 429
         assert (await app.handle("POST", INFER, {}, body())).status == 429
         assert (await app.handle("GET", "/v2", {}, b"")).status == 200
+        assert app.desk.scheduler.accounts.ended == {Outcome.REFUSED: 1}
 
     within(act, limits=Limits(connections=2))
 

@@ -343,3 +343,51 @@ def test_a_width_believed_too_slow_is_tried_again_although_others_keep_the_serve
                     taken.append(now)
                 kept.finish(now + 0.005, started(kept, now))
     assert len(taken) >= 3, "once a second, until what it takes is known to have changed"
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 5e-3, 0.2, 1.0])
+@pytest.mark.parametrize("rows", [1, 3, 8])
+@pytest.mark.parametrize("after", [0.0, 0.01, 5.0])
+@pytest.mark.parametrize("worked", [False, True])
+def test_taking_at_once_decides_as_offering_and_starting_do(seconds: float, rows: int, after: float, worked: bool) -> None:
+    """What a quiet scheduler does without its queue is what it does with it, and leaves the same behind."""
+
+    def fresh() -> Scheduler:
+        latency = LatencyModel([Seed(width=1, rows=r, seconds=seconds * r) for r in (1, 8)], 8)
+        kept = Scheduler(Policy(objective=0.5, max_rows=8), latency)
+        if worked and kept.offer(-1.0, request(0, -1.0)) is None:
+            batch = kept.start(-1.0).batch
+            assert batch is not None
+            kept.finish(0.0, batch)
+        return kept
+
+    quick, slow = fresh(), fresh()
+    assert quick.quiet
+    asked = request(1, after, rows=rows)
+    taken = quick.take(after, asked)
+    refusal = slow.offer(after, asked)
+    if refusal is not None:
+        assert taken == refusal
+    else:
+        batch = slow.start(after).batch
+        assert isinstance(taken, Batch)
+        assert batch is not None
+        assert (taken.requests, taken.rows, taken.width) == (batch.requests, batch.rows, batch.width)
+        assert (taken.started, taken.expected) == (batch.started, batch.expected)
+        assert not quick.quiet
+        assert quick.finish(after + seconds, taken) == slow.finish(after + seconds, batch) == [asked]
+    assert quick.accounts.ended == slow.accounts.ended
+    assert (quick.accounts.sent, quick.accounts.open) == (slow.accounts.sent, 0)
+    assert quick.quiet
+
+
+def test_a_scheduler_is_quiet_only_when_nothing_waits_or_runs() -> None:
+    kept = scheduler()
+    kept.offer(0.0, request(1, 0.0))
+    assert not kept.quiet
+    batch = kept.start(0.0).batch
+    assert batch is not None
+    kept.cancel(1)
+    assert not kept.quiet, "nobody wants the batch any more, and still it runs"
+    kept.finish(0.1, batch)
+    assert kept.quiet

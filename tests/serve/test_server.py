@@ -62,7 +62,8 @@ async def main():
     desk = Desk(version.workers, version.stacker, scheduler, hang=options.get("hang", 30.0), observer=say)
     app = App(desk, version.signature, name="double", platform="test", limits=Limits(**options["limits"]))
     loader = Loader(desk, version.signature, load, {"artefact/x": "a part"}, say)
-    return await serve(app, Address(port=options.get("port", 0), admin_port=0), {}, say, loader)
+    address = Address(port=options.get("port", 0), grpc_port=options.get("grpc"), admin_port=0)
+    return await serve(app, address, {}, say, loader)
 
 with asyncio.Runner(loop_factory=new_loop) as runner:
     sys.exit(0 if runner.run(main()) else 1)
@@ -75,6 +76,7 @@ class Server:
     Attributes:
         port: of the protocol.
         admin: of the metrics.
+        grpc: of the protocol on gRPC, or empty.
     """
 
     def __init__(self, seconds: float, limits: dict[str, float], **options: Any) -> None:
@@ -88,6 +90,7 @@ class Server:
         )
         ready = self.event()
         self.port, self.admin = (int(ready[name].rpartition(":")[2]) for name in ("url", "admin"))
+        self.grpc = ready["grpc"].rpartition(":")[2]
 
     def event(self) -> dict[str, Any]:
         assert self.process.stdout is not None

@@ -30,6 +30,7 @@ def serve(
     objective: str | Seconds = "100ms",
     host: str = "127.0.0.1",
     port: int = 8080,
+    grpc_port: int | None = 9000,
     admin_port: int = 8082,
     name: str = "",
     executors: int = 1,
@@ -48,6 +49,7 @@ def serve(
         objective: time within which requests are to be answered, for instance ``"50ms"``; what cannot be is refused at once.
         host: address to listen on.
         port: of the protocol; 0 takes any that is free.
+        grpc_port: of the protocol on gRPC; 0 takes any that is free, ``None`` leaves it out.
         admin_port: of metrics, on this machine only; 0 takes any that is free.
         name: of the model in its URL; by default the bundle's folder.
         executors: batches run side by side, by threads of this process.
@@ -76,7 +78,8 @@ def serve(
         executors=workers or executors,
         max_rows=max_rows,
     )
-    called, address = model_name(folder, name), Address(host=host, port=port, admin_port=admin_port)
+    called = model_name(folder, name)
+    address = Address(host=host, port=port, grpc_port=grpc_port, admin_port=admin_port)
 
     def load() -> Version:
         return load_version(folder, policy, isolated=workers > 0, workload=workload, trust=trust)

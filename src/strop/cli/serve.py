@@ -14,6 +14,8 @@ from strop.cli._shared import quiet
 @click.option("--objective", default="100ms", show_default=True, help="Time within which requests are to be answered.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every network.")
 @click.option("--port", default=8080, show_default=True, help="Port of the protocol; 0 takes a free one.")
+@click.option("--grpc-port", default=9000, show_default=True, help="Port of the protocol on gRPC; 0 takes a free one.")
+@click.option("--no-grpc", is_flag=True, help="Serve HTTP only.")
 @click.option("--admin-port", default=8082, show_default=True, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")
 @click.option("--name", default="", help="Name of the model in its URL.  [default: the bundle's folder]")
 @click.option("--executors", default=1, show_default=True, help="Batches run side by side, by threads.")
@@ -30,6 +32,8 @@ def command(
     objective: str,
     host: str,
     port: int,
+    grpc_port: int,
+    no_grpc: bool,
     admin_port: int,
     name: str,
     executors: int,
@@ -40,7 +44,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Serve BUNDLE by the Open Inference Protocol v2 (HTTP, JSON and binary tensors) until Ctrl-C or SIGTERM.
+    """Serve BUNDLE by the Open Inference Protocol v2 (HTTP with JSON and binary tensors, gRPC) until Ctrl-C or SIGTERM.
 
     Requests that arrive while a batch runs share the next one. What cannot be answered within the objective is refused at
     once (429), what turns out too late is not executed (504). SIGHUP takes a newer bundle in its place into service. Ends
@@ -56,7 +60,7 @@ def command(
             click.echo(event.text)
 
     served = serve(
-        bundle, objective=objective, host=host, port=port, admin_port=admin_port, name=name, executors=executors,
-        workers=workers, max_rows=max_rows, workload=workload, trust=trust, observer=show,
+        bundle, objective=objective, host=host, port=port, grpc_port=None if no_grpc else grpc_port, admin_port=admin_port,
+        name=name, executors=executors, workers=workers, max_rows=max_rows, workload=workload, trust=trust, observer=show,
     )  # fmt: skip
     return 0 if served else 1

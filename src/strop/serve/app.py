@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import metadata as distributions
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,18 +13,20 @@ from strop.serve.desk import Desk, Gone
 from strop.serve.limits import Limits
 from strop.serve.oip import HEADER_LENGTH, JSON, Codec, metadata, model_config
 from strop.serve.problem import Problem
+from strop.serve.request import Outcome
 from strop.units import Bytes
 
 VERSION = "1"
 CONTENT = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
 """Media types of bodies that are read; the last is what curl says unless told otherwise."""
 
+CLOSE = (("connection", "close"),)
+LARGE = Problem(413, "the body is larger than allowed.", headers=CLOSE)
+
 Headers = tuple[tuple[str, str], ...]
-Handler = Callable[[], Awaitable["Response"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """An answer: HTTP status, body, headers in lower case."""
 
     status: int
@@ -45,16 +46,16 @@ class App:
     """
 
     def __init__(self, desk: Desk, signature: Signature, *, name: str, platform: str, limits: Limits) -> None:
-        self.desk, self.name, self.limits = desk, name, limits
+        self.desk, self.name, self.limits, self.signature = desk, name, limits, signature
         self.codec = Codec(signature, limits)
         self.metadata = metadata(signature, name, VERSION, platform)
         self.held: Bytes = 0
         self.open = 0
         policy = desk.scheduler.policy
-        config = model_config(signature, name, platform, policy.max_rows if desk.stacker.batchable else 0)
+        self.config = model_config(signature, name, platform, policy.max_rows if desk.stacker.batchable else 0)
         model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"
         self.infer_paths = frozenset({f"{model}/infer", f"{versioned}/infer"})
-        pages = {"": self.metadata, "/config": config}
+        pages = {"": self.metadata, "/config": self.config}
         self._pages = {f"{base}{path}": orjson.dumps(page) for base in (model, versioned) for path, page in pages.items()}
         self._pages |= {"/v2": orjson.dumps(server_metadata()), "/v2/models": orjson.dumps({"models": [name]})}
         self._checks = {"/v2/health/live": ("live", _always), "/v2/health/ready": ("ready", self._ready)}
@@ -66,8 +67,17 @@ class App:
             return Problem(405, "use POST.", headers=(("allow", "POST"),))
         if headers.get("content-encoding", "identity") != "identity":
             return Problem(415, "compressed bodies are not read.")
-        if headers.get("content-type", "").partition(";")[0].strip().lower() not in CONTENT:
+        kind = headers.get("content-type", "")
+        if kind not in CONTENT and kind.partition(";")[0].strip().lower() not in CONTENT:
             return Problem(415, "the body must be application/json, or application/octet-stream with binary tensor data.")
+        return None
+
+    def crowded(self, size: Bytes) -> Problem | None:
+        """Say why a body of ``size`` bytes cannot be taken beside those that are held, or return ``None``."""
+        if size > self.limits.body:
+            return LARGE
+        if self.held + size > self.limits.bodies:
+            return Problem(429, "too many bytes are being read.", retry=1.0, headers=CLOSE)
         if self.open >= self.limits.connections:
             return Problem(429, "too many requests are being handled.", retry=1.0)
         return None
@@ -84,15 +94,22 @@ class App:
         """
         if path not in self.infer_paths:
             return self.look(method, path)
-        problem = self.refuses(method, headers)
+        problem = self.refuses(method, headers) or self.crowded(len(body))
         if problem is not None:
             return self.refused(problem)
         return await self.infer(headers.get(HEADER_LENGTH), body, gone)
 
     def refused(self, problem: Problem) -> Response:
         """Return the answer to an inference request that was refused unread, and account for it."""
-        self.desk.reject("invalid")
+        self.count(problem)
         return failed(problem)
+
+    def count(self, problem: Problem) -> None:
+        """Account for an inference request that never came to the scheduler."""
+        if problem.status == 429:
+            self.desk.reject("rejected", Outcome.REFUSED)
+        else:
+            self.desk.reject("invalid")
 
     async def infer(self, header_length: str | None, body: bytes, gone: Gone | None) -> Response:
         """Answer an inference request that was not refused; see :meth:`handle`."""
@@ -130,8 +147,12 @@ class App:
         """List the model as Triton's repository extension does; clients ask for it to learn the name. It loads nothing."""
         if method != "POST":
             return failed(Problem(405, "use POST.", headers=(("allow", "POST"),)))
+        return Response(200, orjson.dumps(self.index()))
+
+    def index(self) -> list[dict[str, str]]:
+        """List the model and its state."""
         state = "READY" if self.desk.ready else "UNAVAILABLE"
-        return Response(200, orjson.dumps([{"name": self.name, "version": VERSION, "state": state, "reason": self.desk.trouble}]))
+        return [{"name": self.name, "version": VERSION, "state": state, "reason": self.desk.trouble}]
 
     def _ready(self) -> bool:
         return self.desk.ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from strop.contract.signature import TensorSpec
 from strop.serve.limits import Limits
-from strop.serve.problem import bad
+from strop.serve.problem import Problem, bad
 from strop.serve.request import LEVELS, ORDINARY
 from strop.units import Seconds
 
@@ -41,19 +42,27 @@ def check_shape(spec: TensorSpec, shape: object, limits: Limits) -> tuple[tuple[
     Raises:
         Problem: it is no shape, does not fit the signature, or is too large; the message names the input.
     """
+    if isinstance(shape, list | tuple) and len(shape) == len(spec.shape):
+        count = 1
+        for got, want in zip(shape, spec.shape, strict=True):
+            if type(got) is not int or got < 0 or (want is not None and got != want):
+                break
+            count *= got
+        else:
+            if 0 < count <= limits.elements:
+                return tuple(shape), count
+    raise _misfit(spec, shape, limits)
+
+
+def _misfit(spec: TensorSpec, shape: object, limits: Limits) -> Problem:
+    """Say what is wrong with a shape."""
     if not isinstance(shape, list | tuple) or not all(type(size) is int and size >= 0 for size in shape):
-        raise bad(f"input {spec.name!r}: the shape must be a list of sizes, 0 or more.")
-    fits = len(shape) == len(spec.shape) and all(want in (None, got) for want, got in zip(spec.shape, shape, strict=True))
-    if not fits:
-        raise bad(f"input {spec.name!r} has shape {shown(shape)}; {wanted(spec)} was expected.")
-    count = 1
-    for size in shape:
-        count *= size
-    if count > limits.elements:
-        raise bad(f"input {spec.name!r} has {shown([count])[1:-1]} elements; {limits.elements} are allowed.")
-    if not count:
-        raise bad(f"input {spec.name!r} is empty: shape {shown(shape)}.")
-    return tuple(shape), count
+        return bad(f"input {spec.name!r}: the shape must be a list of sizes, 0 or more.")
+    if len(shape) != len(spec.shape) or any(want not in (None, got) for want, got in zip(spec.shape, shape, strict=True)):
+        return bad(f"input {spec.name!r} has shape {shown(shape)}; {wanted(spec)} was expected.")
+    if 0 in shape:
+        return bad(f"input {spec.name!r} is empty: shape {shown(shape)}.")
+    return bad(f"input {spec.name!r} has {shown([math.prod(shape)])[1:-1]} elements; {limits.elements} are allowed.")
 
 
 def read_options(parameters: object) -> tuple[int, Seconds | None]:
@@ -64,6 +73,8 @@ def read_options(parameters: object) -> tuple[int, Seconds | None]:
     Raises:
         Problem: they are not whole numbers of 0 or more.
     """
+    if parameters == {}:
+        return ORDINARY, None
     if not isinstance(parameters, dict):
         raise bad("parameters must be an object.")
     priority, timeout = parameters.get("priority", 0), parameters.get("timeout", 0)

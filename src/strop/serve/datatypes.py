@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-import numpy as np
-
 OF_NUMPY = MappingProxyType(
     {
         "bool": "BOOL",
@@ -23,8 +21,3 @@ OF_NUMPY = MappingProxyType(
     }
 )
 """numpy's name → the protocol's. Signatures hold no bfloat16 (numpy lacks it; it is seen as float32) and no strings."""
-
-
-def datatype_of(dtype: object) -> str:
-    """Return the protocol's name of a numpy dtype; ``KeyError`` for one that it does not have."""
-    return OF_NUMPY[np.dtype(dtype).name]  # type: ignore[call-overload]

@@ -22,7 +22,7 @@ from strop.serve.histogram import RATIOS, ROWS, SECONDS, Histogram
 from strop.serve.latency import LatencyModel
 from strop.serve.problem import Problem
 from strop.serve.request import Bucket, Outcome, Request
-from strop.serve.scheduler import Batch, Scheduler
+from strop.serve.scheduler import Batch, Refusal, Scheduler
 from strop.serve.stack import Stacker
 from strop.serve.workers import Task, ThreadWorkers, WorkerLostError, Workers, attempt
 from strop.units import Seconds
@@ -127,18 +127,17 @@ class Desk:
             size=size,
             level=call.level,
         )
+        program = self.workers.here
+        if program is not None and self.scheduler.quiet and self.scheduler.latency.typical(bucket.width, rows) <= HERE:
+            return self._at_once(now, request, call.arrays, program)
         refusal = self.scheduler.offer(now, request)
         if refusal is not None:
-            self.failures["rejected"] += 1
-            raise Problem(429, f"refused: {refusal.reason}; try again later.", retry=refusal.retry)
+            raise self._refused(refusal)
         held = self._held[request.number] = _Held(request, call.arrays, self._loop.create_future(), gone)
         self._quiet.clear()
-        if self._quick(request):
-            self._pump()
-        else:
-            self._soon()
+        self._soon()
         try:
-            answers = held.answer.result() if held.answer.done() else await held.answer
+            answers = await held.answer
         except asyncio.CancelledError:
             self.cancel(request.number)
             raise
@@ -221,14 +220,36 @@ class Desk:
             self.reject("invalid")
             raise
 
-    def _quick(self, request: Request) -> bool:
-        """Tell whether a request would run at once and alone, in less time than it takes to look for company."""
-        scheduler = self.scheduler
-        alone = len(scheduler.queue) == 1 and not scheduler.running
-        return alone and self.workers.here is not None and self._expected(request) <= HERE
+    def _refused(self, refusal: Refusal) -> Problem:
+        self.failures["rejected"] += 1
+        return Problem(429, f"refused: {refusal.reason}; try again later.", retry=refusal.retry)
 
-    def _expected(self, request: Request) -> Seconds:
-        return self.scheduler.latency.typical(request.bucket.width, request.rows)
+    def _at_once(self, now: Seconds, request: Request, arrays: list[Array], program: Program) -> list[Array]:
+        """Run a request alone and here, in less time than it takes to look for company or to wait for an answer."""
+        batch = self.scheduler.take(now, request)
+        if isinstance(batch, Refusal):
+            raise self._refused(batch)
+        self.queue_seconds.add(0.0)
+        answers, error = attempt(lambda known: self._compute(known, [arrays], request.bucket, [request.rows]), program)
+        if error is not None:
+            raise self._broken(batch, error)
+        ended = self._ran(batch)
+        self.scheduler.finish(ended, batch)
+        self.request_seconds.add(ended - now)
+        outputs: list[Array] = answers[0]
+        return outputs
+
+    def _compute(self, program: Program, calls: list[list[Array]], bucket: Bucket, rows: list[int]) -> list[list[Array]]:
+        args, kwargs = self.stacker.stack(calls, bucket)
+        return self.stacker.split(program(*args, **kwargs), rows)
+
+    def _ran(self, batch: Batch) -> Seconds:
+        """Note how long a batch took that went well; return the time."""
+        now = self._loop.time()
+        self.execute_seconds.add(now - batch.started)
+        self.batch_rows.add(batch.rows)
+        self.error_ratios.add((now - batch.started) / max(batch.expected - batch.started, 1e-9))
+        return now
 
     def _soon(self) -> None:
         """Ask the scheduler once this turn of the loop is over: what arrives together can run together."""
@@ -257,11 +278,10 @@ class Desk:
         rows = [request.rows for request in batch.requests]
         for request in batch.requests:
             self.queue_seconds.add(now - request.arrived)
-        bucket, stacker, workers, loop = batch.requests[0].bucket, self.stacker, self.workers, self._loop
+        bucket, workers, loop = batch.requests[0].bucket, self.workers, self._loop
 
         def job(program: Program) -> list[list[Array]]:
-            args, kwargs = stacker.stack(calls, bucket)
-            return stacker.split(program(*args, **kwargs), rows)
+            return self._compute(program, calls, bucket, rows)
 
         def report(answers: Any, error: BaseException | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile; nobody waits any more
@@ -298,18 +318,18 @@ class Desk:
 
     def _done(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
         if answers is not None:
-            now = self._loop.time()
-            self.execute_seconds.add(now - batch.started)
-            self.batch_rows.add(batch.rows)
-            self.error_ratios.add((now - batch.started) / max(batch.expected - batch.started, 1e-9))
+            now = self._ran(batch)
             by_number = {request.number: answer for request, answer in zip(batch.requests, answers, strict=True)}
             for request in self.scheduler.finish(now, batch):
                 self._settle(request.number, by_number[request.number])
         else:
             self._broken(batch, error)
 
-    def _broken(self, batch: Batch, error: BaseException | None) -> None:
+    def _broken(self, batch: Batch, error: BaseException | None) -> Problem:
+        """Let the scheduler say who failed, tell them, and return what they are told."""
         memory, lost = out_of_memory(error), isinstance(error, WorkerLostError)
+        status, text = (503, "there is not enough memory for this request.") if memory else (500, "the model failed on it.")
+        problem = Problem(status, text)
         if lost:
             self._count_workers()
         failed = self.scheduler.fail(self._loop.time(), batch, memory=memory, lost=lost)
@@ -320,8 +340,8 @@ class Desk:
                 continue
             self.failures["memory" if memory else "engine"] += 1
             self._tell("serve.failed", f"a request failed: {type(error).__name__}: {error}", Level.WARNING)
-            status, text = (503, "there is not enough memory for this request.") if memory else (500, "the model failed on it.")
-            self._settle(request.number, Problem(status, text))
+            self._settle(request.number, problem)
+        return problem
 
     def _lose(self, number: int) -> None:
         self.failures["worker_lost"] += 1

@@ -83,11 +83,13 @@ class LatencyModel:
 
     def typical(self, width: int, rows: int) -> Seconds:
         """Return the median time of a batch."""
-        return self._at(self._curve(width).typical, rows)
+        table = (self._curves.get(width) or self._curve(width)).typical
+        return table[rows] if rows <= self._most else self._beyond(table, rows)
 
     def likely(self, width: int, rows: int) -> Seconds:
         """Return the time that 95 of 100 batches keep."""
-        return self._at(self._curve(width).likely, rows)
+        table = (self._curves.get(width) or self._curve(width)).likely
+        return table[rows] if rows <= self._most else self._beyond(table, rows)
 
     def best_rows(self, width: int, limit: Seconds) -> int:
         """Return the rows of the batch with most rows per second among those that typically end within ``limit``; at least 1."""
@@ -122,8 +124,8 @@ class LatencyModel:
             self._learn(curve, now)
         return ratio
 
-    def _at(self, table: list[Seconds], rows: int) -> Seconds:
-        return table[rows] if rows <= self._most else table[-1] * rows / self._most
+    def _beyond(self, table: list[Seconds], rows: int) -> Seconds:
+        return table[-1] * rows / self._most
 
     def _curve(self, width: int) -> _Curve:
         curve = self._curves.get(width)

@@ -15,10 +15,11 @@ import numpy as np
 
 from strop.contract.signature import Signature, TensorSpec
 from strop.errors import MissingExtraError
-from strop.serve.call import Array, InferenceCall, check_shape, read_options, shown
-from strop.serve.datatypes import OF_NUMPY, datatype_of
+from strop.serve.call import Array, InferenceCall, read_options, shown
+from strop.serve.datatypes import OF_NUMPY
 from strop.serve.limits import Limits
 from strop.serve.problem import Problem, bad
+from strop.serve.tensors import Inputs, from_bytes, from_list, within
 
 try:
     import orjson
@@ -40,8 +41,9 @@ class Codec:
 
     def __init__(self, signature: Signature, limits: Limits) -> None:
         self._limits = limits
-        self._inputs = {spec.name: (place, spec, np.dtype(spec.dtype)) for place, spec in enumerate(signature.inputs)}
+        self._inputs = Inputs(signature, limits)
         self._outputs = {spec.name: place for place, spec in enumerate(signature.outputs)}
+        self._every = {binary: [(place, binary) for place in self._outputs.values()] for binary in (False, True)}
         self._heads = [{"name": spec.name, "datatype": OF_NUMPY[spec.dtype]} for spec in signature.outputs]
 
     def read(self, body: bytes, header_length: str | None) -> InferenceCall:
@@ -92,7 +94,7 @@ class Codec:
                 parts.append(array.tobytes())
                 row["parameters"] = {"binary_data_size": len(parts[-1])}
             else:
-                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                if array.dtype.kind == "f" and not within(array) and not np.isfinite(array).all():
                     raise Problem(500, f"output {row['name']!r} is not finite, which JSON cannot say; ask for it as binary data.")
                 row["data"] = np.ascontiguousarray(array).reshape(-1)
             rows.append(row)
@@ -106,41 +108,28 @@ class Codec:
 
     def _read_inputs(self, rows: object, binary: memoryview) -> list[Array]:
         if not isinstance(rows, list):
-            raise bad(f"the request needs a list of inputs: {', '.join(self._inputs)}.")
-        if len(rows) > self._limits.tensors:
-            raise bad(f"{len(rows)} inputs came; at most {self._limits.tensors} are read.")
-        found: list[Array | None] = [None] * len(self._inputs)
+            raise bad(f"the request needs a list of inputs: {self._inputs.names}.")
+        found = self._inputs.empty(len(rows))
         start = 0
         for row in rows:
-            if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+            if not isinstance(row, dict):
                 raise bad("every input must be an object with a name.")
-            if row["name"] not in self._inputs:
-                raise bad(f"there is no input {shown(row['name'])!r}; the model takes {', '.join(self._inputs)}.")
-            place, spec, dtype = self._inputs[row["name"]]
-            if found[place] is not None:
-                raise bad(f"input {spec.name!r} came twice.")
-            if row.get("datatype") != OF_NUMPY[spec.dtype]:
-                raise bad(f"input {spec.name!r} is {OF_NUMPY[spec.dtype]}; the datatype {shown(row.get('datatype'))} came.")
-            shape, count = check_shape(spec, row.get("shape"), self._limits)
-            size = (
-                (row.get("parameters") or {}).get("binary_data_size") if isinstance(row.get("parameters"), dict | None) else None
-            )
-            if size is not None:
-                found[place] = _from_bytes(spec, dtype, shape, count, size, binary[start:])
-                start += size
+            slot, shape, count = self._inputs.claim(found, row.get("name"), row.get("datatype"), row.get("shape"))
+            options = row.get("parameters")
+            size = options.get("binary_data_size") if isinstance(options, dict) else None
+            if size is None:
+                found[slot.place] = from_list(slot, shape, count, row.get("data"))
             else:
-                found[place] = _from_json(spec, dtype, shape, count, row.get("data"))
+                found[slot.place] = from_bytes(slot, shape, count, size, binary[start:])
+                start += size
         if start != len(binary):
             raise bad(f"{len(binary) - start} bytes follow that belong to no input.")
-        missing = [name for name, (place, _, _) in self._inputs.items() if found[place] is None]
-        if missing:
-            raise bad(f"the input {missing[0]!r} is missing.")
-        return [array for array in found if array is not None]
+        return self._inputs.whole(found)
 
     def _read_outputs(self, rows: object, parameters: Mapping[str, Any]) -> list[tuple[int, bool]]:
         default = parameters.get("binary_data_output", False) is True
         if rows is None or rows == []:
-            return [(place, default) for place in self._outputs.values()]
+            return self._every[default]
         if not isinstance(rows, list) or len(rows) > self._limits.tensors:
             raise bad(f"outputs must be a list of at most {self._limits.tensors}.")
         asked: dict[int, bool] = {}
@@ -200,39 +189,3 @@ def _header_size(text: str, available: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 12 or int(text) > available:
         raise bad(f"the header Inference-Header-Content-Length must be a number of bytes within the body; {shown(text)!r} came.")
     return int(text)
-
-
-def _from_bytes(
-    spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, size: object, rest: memoryview
-) -> Array:
-    expected = count * dtype.itemsize
-    if type(size) is not int or size != expected:
-        raise bad(f"input {spec.name!r}: binary_data_size is {shown(size)}, but its shape takes {expected} bytes.")
-    if len(rest) < expected:
-        raise bad(f"input {spec.name!r}: {expected} bytes were announced, {len(rest)} came.")
-    if dtype.kind == "b" and np.frombuffer(rest[:expected], np.uint8).max() > 1:
-        raise bad(f"input {spec.name!r}: a BOOL is a byte of 0 or 1.")
-    return np.frombuffer(rest[:expected], dtype.newbyteorder("<")).reshape(shape)
-
-
-def _from_json(spec: TensorSpec, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, data: object) -> Array:
-    if not isinstance(data, list):
-        raise bad(f"input {spec.name!r} needs data, a list, or binary_data_size in its parameters.")
-    try:
-        array = np.array(data)
-    except (ValueError, OverflowError) as error:
-        raise bad(f"input {spec.name!r}: data is not a regular array of numbers.") from error
-    if array.size != count or (array.ndim > 1 and array.shape != shape):
-        raise bad(f"input {spec.name!r}: data holds {shown(list(array.shape))} elements, but its shape is {shown(list(shape))}.")
-    if array.dtype.kind not in _FITTING[dtype.kind]:
-        raise bad(f"input {spec.name!r}: data holds something that is no {datatype_of(dtype)}; nothing is converted silently.")
-    if array.dtype == dtype:
-        return array.reshape(shape)
-    with np.errstate(over="ignore"):
-        converted = array.astype(dtype)
-    if (dtype.kind == "f" and not np.isfinite(converted).all()) or (dtype.kind in "iu" and (converted != array).any()):
-        raise bad(f"input {spec.name!r}: data holds values outside of {datatype_of(dtype)}.")
-    return converted.reshape(shape)
-
-
-_FITTING = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}

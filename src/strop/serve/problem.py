@@ -23,7 +23,7 @@ class Problem(StropError):
     def __init__(
         self, status: int, message: str, *, retry: Seconds | None = None, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        self.status, self.message = status, message
+        self.status, self.message, self.retry = status, message, retry
         self.headers = headers if retry is None else (*headers, ("retry-after", str(max(1, math.ceil(retry)))))
         super().__init__(message)
 

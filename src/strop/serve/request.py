@@ -36,9 +36,11 @@ class Bucket:
     width: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Request:
     """A request as far as scheduling goes; its arrays are kept elsewhere under the same number.
+
+    Nothing changes one. It is not frozen because one is made for every request, and freezing makes that thrice as slow.
 
     Attributes:
         number: unlike any other's.

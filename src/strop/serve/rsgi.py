@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from strop.serve.app import App, Response
+from strop.serve.app import CLOSE, LARGE, App, Response
 from strop.serve.oip import HEADER_LENGTH
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
+from strop.units import Seconds
 
 
 class Scope(Protocol):
@@ -41,13 +42,13 @@ class Exchange(Protocol):
 
 
 Front = Callable[[Scope, Exchange], Awaitable[None]]
-LARGE = Problem(413, "the body is larger than allowed.", headers=(("connection", "close"),))
-SLOW = Problem(408, "the body did not come in time.", headers=(("connection", "close"),))
-FULL = Problem(429, "too many bytes are being read.", retry=1.0, headers=(("connection", "close"),))
+SLOW = Problem(408, "the body did not come in time.", headers=CLOSE)
 
 
 def front(app: App) -> Front:
     """Return the handler of an application for granian's RSGI interface."""
+
+    readers = Readers(app)
 
     async def handle(scope: Scope, proto: Exchange) -> None:
         if scope.proto != "http":
@@ -56,19 +57,15 @@ def front(app: App) -> Front:
         if path not in app.infer_paths:
             send(proto, app.look(method, path))
             return
-        problem = app.refuses(method, headers)
-        if problem is not None:
-            send(proto, app.refused(problem))
-            return
         announced = _announced(headers.get("content-length"))
-        problem = LARGE if announced > app.limits.body else FULL if app.held + announced > app.limits.bodies else None
+        problem = app.refuses(method, headers) or app.crowded(announced)
         if problem is not None:
             send(proto, app.refused(problem))
             return
         app.held += announced
         app.open += 1
         try:
-            body = await _read(app, proto, announced)
+            body = await readers.read(proto, announced)
             if body is not None:
                 response = await app.infer(headers.get(HEADER_LENGTH), body, proto.client_disconnect)
                 if response.status != 499:
@@ -85,33 +82,60 @@ def send(proto: Exchange, response: Response) -> None:
     proto.response_bytes(response.status, list(response.headers), response.body)
 
 
-async def _read(app: App, proto: Exchange, announced: int) -> bytes | None:
-    """Return the body, or ``None`` after answering that it is too large or too slow."""
-    over = False
+class Readers:
+    """Reads bodies, and turns away clients that take too long for them.
 
-    def late() -> None:
-        nonlocal over
-        over = True
-        send(proto, app.refused(SLOW))
+    All have equally long, so that who began first is late first: one timer looks after all of them.
 
-    timer = asyncio.get_running_loop().call_later(app.limits.body_wait, late)
-    try:
-        if announced:
-            return await proto()
-        parts, size = [], 0
+    Args:
+        app: its limits hold; bodies that cannot be read are accounted for by it.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._reading: dict[Exchange, Seconds] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def read(self, proto: Exchange, announced: int) -> bytes | None:
+        """Return the body, or ``None`` after answering that it is too large or too slow.
+
+        Args:
+            proto: where it comes from.
+            announced: its length by the client's word, or 0 when that said nothing.
+        """
+        loop = asyncio.get_running_loop()
+        self._reading[proto] = end = loop.time() + self._app.limits.body_wait
+        if self._timer is None:
+            self._timer = loop.call_at(end, self._turn_away)
+        try:
+            body = await (proto() if announced else self._in_pieces(proto))
+            return body if proto in self._reading else None  # turned away in the very turn that brought the rest
+        except RuntimeError:  # what granian raises when the connection breaks, here or by being turned away
+            if proto in self._reading:
+                self._app.desk.reject("cancelled", Outcome.CANCELLED)
+            return None
+        finally:
+            self._reading.pop(proto, None)
+
+    async def _in_pieces(self, proto: Exchange) -> bytes | None:
+        parts, size, limits = [], 0, self._app.limits
         async for part in proto:
             parts.append(part)
             size += len(part)
-            if size > app.limits.body or len(parts) > app.limits.pieces + size // 1024:
-                send(proto, app.refused(LARGE))
+            if size > limits.body or len(parts) > limits.pieces + size // 1024:
+                send(proto, self._app.refused(LARGE))
                 return None
         return b"".join(parts)
-    except RuntimeError:  # what granian raises when the connection breaks, here or by the answer in late()
-        if not over:
-            app.desk.reject("cancelled", Outcome.CANCELLED)
-        return None
-    finally:
-        timer.cancel()
+
+    def _turn_away(self) -> None:
+        loop = asyncio.get_running_loop()
+        for proto, end in list(self._reading.items()):
+            if end > loop.time():
+                self._timer = loop.call_at(end, self._turn_away)
+                return
+            del self._reading[proto]
+            send(proto, self._app.refused(SLOW))
+        self._timer = None
 
 
 def _announced(text: Any) -> int:

@@ -27,6 +27,7 @@ from strop.units import Seconds
 PROBE: Seconds = 0.25
 """A request believed to be too slow is tried on an idle server when none of its width ran for so long: beliefs must be able
 to improve."""
+LATE = "it could not be answered in time"
 LOOKAHEAD = 512
 """Waiting requests looked at when a batch is chosen."""
 
@@ -44,9 +45,9 @@ class Refusal:
     retry: Seconds
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
-    """Requests that run together.
+    """Requests that run together; not frozen for the reason that a request is not.
 
     Attributes:
         requests: in order of their rows.
@@ -126,6 +127,23 @@ class Scheduler:
         self._open[request.number] = request
         self.queue.add(request)
         return None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits and nothing runs, so that a request that comes may :meth:`take` the executor."""
+        return not self._open and not self.running and self.policy.admission
+
+    def take(self, now: Seconds, request: Request) -> Batch | Refusal:
+        """Take a request of a :attr:`quiet` scheduler and start it alone; :meth:`offer` and :meth:`start` without the queue."""
+        self.accounts.begin()
+        if self._hopeless(now, request) and not self._untried(now, request):
+            self.accounts.end(Outcome.REFUSED)
+            return Refusal(LATE, now + self._promise(request.bucket.width, request.rows) - request.deadline)
+        self._open[request.number] = request
+        width, rows = request.bucket.width, request.rows
+        batch = Batch((request,), width, rows, now, now + self.latency.typical(width, rows))
+        self.running.append(batch)
+        return batch
 
     def start(self, now: Seconds) -> Decision:
         """Choose the next batch if an executor is idle; it then counts as running."""
@@ -215,7 +233,7 @@ class Scheduler:
         if not self.policy.admission or (self._untried(now, request) and not len(self.queue)):
             return None
         late = now + self._ready(now, request) - request.deadline
-        return Refusal("it could not be answered in time", late) if late > 0 else None
+        return Refusal(LATE, late) if late > 0 else None
 
     def _ready(self, now: Seconds, request: Request) -> Seconds:
         """Return the time until a request that comes now would be answered, in a batch as full as its bucket makes it.
@@ -242,7 +260,7 @@ class Scheduler:
         while self._halves:
             wanted = [request for request in self._halves.popleft() if self.is_open(request.number)]
             if wanted:
-                return self._batch(now, wanted)
+                return self._batch(now, tuple(wanted))
         return None
 
     def _next(self, now: Seconds, decision: Decision) -> Batch | None:
@@ -257,7 +275,7 @@ class Scheduler:
                 continue  # another bucket may be first in turn now
             for request in chosen:
                 self.queue.remove(request.number)
-            return self._batch(now, chosen)
+            return self._batch(now, tuple(chosen))
         return None
 
     def _choose(self, now: Seconds, head: Request) -> tuple[list[Request], list[Request]]:
@@ -289,9 +307,9 @@ class Scheduler:
                 break
         return next(first for first, rate in enumerate(rates) if rate >= 0.97 * max(rates))
 
-    def _batch(self, now: Seconds, requests: list[Request]) -> Batch:
+    def _batch(self, now: Seconds, requests: tuple[Request, ...]) -> Batch:
         width, rows = max(r.bucket.width for r in requests), sum(r.rows for r in requests)
-        return Batch(tuple(requests), width, rows, now, now + self.latency.typical(width, rows))
+        return Batch(requests, width, rows, now, now + self.latency.typical(width, rows))
 
     def _row_seconds(self, bucket: Bucket) -> Seconds:
         rows = self._best_rows(bucket)

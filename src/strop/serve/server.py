@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strop.errors import MissingExtraError, UsageError
 from strop.observe import Event, Level, Observer, silent
@@ -21,8 +21,13 @@ from strop.serve.problem import Problem
 from strop.serve.version import Loader
 from strop.units import Seconds
 
+if TYPE_CHECKING:
+    from strop.serve.grpc_front import GrpcFront
+
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2048
+LAST: Seconds = 1.0
+"""Time for sending the last answers by gRPC once all of them are known."""
 SWITCH: Seconds = 0.2e-3
 """How long a busy event loop keeps Python's lock from a worker that has its answer; Python's own 5 ms is a batch's length."""
 
@@ -34,11 +39,13 @@ class Address:
     Attributes:
         host: address; only this machine unless told otherwise.
         port: of the protocol; 0 takes any that is free.
+        grpc_port: of the protocol on gRPC, likewise; ``None`` leaves it out.
         admin_port: of metrics, always on this machine only.
     """
 
     host: str = LOOPBACK
     port: int = 8080
+    grpc_port: int | None = None
     admin_port: int = 8082
 
 
@@ -66,6 +73,7 @@ async def serve(
         _granian(rsgi.front(app), address.host, ports[0], app),
         _granian(_admin(app, Metrics(app, cold), loader), LOOPBACK, ports[1], app),
     ]
+    grpc = _grpc(app, address)
     stop = asyncio.Event()
     now = asyncio.Event()
 
@@ -81,16 +89,22 @@ async def serve(
     try:
         await _listening(address.host, ports[0], tasks[0])
         await _listening(LOOPBACK, ports[1], tasks[1])
+        if grpc is not None:
+            await grpc.start()
         cold["listen"] = time.perf_counter() - started
         sys.setswitchinterval(SWITCH)
         gc.freeze()  # what starting made stays; collecting it again would only stop requests
-        observer(_listens(app, address.host, ports, cold))
+        observer(_listens(app, address.host, ports, grpc.port if grpc else None, cold))
         await asyncio.wait([loop.create_task(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
         observer(Event("serve.draining", f"draining: {app.desk.scheduler.accounts.open} requests are open"))
+        if grpc is not None:
+            tasks.append(loop.create_task(grpc.stop(app.limits.drain)))
         drained = await _drain(app, now)
     finally:
         for server in servers:
             server.stop()
+        if grpc is not None:
+            await grpc.stop(LAST)
         await asyncio.gather(*tasks, return_exceptions=True)
         await app.desk.close()
     ended = app.desk.scheduler.accounts.ended
@@ -166,6 +180,15 @@ async def _load(loader: Loader | None) -> Response:
     return Response(200, b"{}")
 
 
+def _grpc(app: App, address: Address) -> GrpcFront | None:
+    """Return the gRPC front, bound and not yet listening; its packages are loaded only where it is wanted."""
+    if address.grpc_port is None:
+        return None
+    from strop.serve.grpc_front import GrpcFront
+
+    return GrpcFront(app, address.host, address.grpc_port)
+
+
 def _admin(app: App, metrics: Metrics, loader: Loader | None) -> rsgi.Front:
     loading = f"/v2/repository/models/{app.name}/load"
 
@@ -207,7 +230,10 @@ async def _drain(app: App, now: asyncio.Event) -> bool:
     return draining.result()
 
 
-def _listens(app: App, host: str, ports: tuple[int, int], cold: dict[str, float]) -> Event:
+def _listens(app: App, host: str, ports: tuple[int, int], grpc: int | None, cold: dict[str, float]) -> Event:
     url, admin = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
-    text = f"{app.name} is ready at {url}/v2/models/{app.name}, metrics at {admin}/metrics"
-    return Event("serve.ready", text, Level.RESULT, {"url": url, "admin": admin, "model": app.name, "cold_start": dict(cold)})
+    second = "" if grpc is None else f"{host}:{grpc}"
+    beside = f", gRPC at {second}" if second else ""
+    text = f"{app.name} is ready at {url}/v2/models/{app.name}{beside}, metrics at {admin}/metrics"
+    data = {"url": url, "grpc": second, "admin": admin, "model": app.name, "cold_start": dict(cold)}
+    return Event("serve.ready", text, Level.RESULT, data)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from strop.contract.pytree import flatten, to_numpy, unflatten
+from strop.contract.pytree import Spec, flatten, to_numpy, unflatten
 from strop.contract.signature import Call, Signature
 from strop.engines.ragged import RaggedPlan
 from strop.errors import ArtefactError, StropError
@@ -20,6 +22,8 @@ from strop.serve.request import Bucket
 
 EDGES = tuple(sorted({round(base * 2**power) for power in range(3, 15) for base in (1, 1.5)}))
 """Lengths that rows are padded to: each at most a half longer than the one before, so that few shapes are ever run."""
+SHAPES = 1024
+"""Shapes of calls whose bucket is remembered; clients send few different ones."""
 
 
 class WrongAnswerError(StropError):
@@ -39,8 +43,11 @@ class Stacker:
         self.batchable = all(spec.shape and spec.shape[0] is None for spec in specs)
         self.padding = padding if padding is not None and not padding.reason and self.batchable else None
         self._tree, self._outputs = signature.input_tree, len(signature.outputs)
+        plain = [{"kind": "leaf", "index": place} for place in range(len(signature.inputs))]
+        self._plain = _positional(signature.input_tree) == plain
         self._names = [spec.name for spec in signature.inputs]
         self._lengths = dict(self.padding.lengths) if self.padding else {}
+        self._known = lru_cache(maxsize=SHAPES)(self._bucket_of)
 
     def bucket(self, arrays: Sequence[Array]) -> tuple[Bucket, int]:
         """Return the bucket of a call, and its rows; a call that cannot be stacked is a row by itself.
@@ -48,23 +55,26 @@ class Stacker:
         Raises:
             Problem: inputs that must agree in a size do not.
         """
+        return self._known(tuple([array.shape for array in arrays]))
+
+    def _bucket_of(self, shapes: tuple[tuple[int, ...], ...]) -> tuple[Bucket, int]:
         if not self.batchable:
-            return Bucket(tuple(a.shape for a in arrays), sum(a.size for a in arrays)), 1
-        rows = len(arrays[0])
-        if any(len(a) != rows for a in arrays):
+            return Bucket(shapes, sum(map(math.prod, shapes))), 1
+        rows = shapes[0][0]
+        if any(shape[0] != rows for shape in shapes):
             raise bad(f"the inputs {', '.join(self._names)} must have equally many rows.")
         if not self._lengths:
-            return Bucket(tuple(a.shape[1:] for a in arrays), sum(a.size for a in arrays) // rows), rows
-        lengths = {arrays[leaf].shape[dimension] for leaf, dimension in self._lengths.items()}
+            return Bucket(tuple(shape[1:] for shape in shapes), sum(map(math.prod, shapes)) // rows), rows
+        lengths = {shapes[leaf][dimension] for leaf, dimension in self._lengths.items()}
         if len(lengths) > 1:
             raise bad(f"the inputs {', '.join(self._names[leaf] for leaf in self._lengths)} must have the same length.")
         length = lengths.pop()
         padded = EDGES[bisect_left(EDGES, length)] if length <= EDGES[-1] else length
-        shapes = [
-            tuple(padded if self._lengths.get(leaf) == d else size for d, size in enumerate(a.shape) if d)
-            for leaf, a in enumerate(arrays)
+        group = [
+            tuple(padded if self._lengths.get(leaf) == d else size for d, size in enumerate(shape) if d)
+            for leaf, shape in enumerate(shapes)
         ]
-        return Bucket(tuple(shapes), padded), rows
+        return Bucket(tuple(group), padded), rows
 
     def stack(self, calls: Sequence[Sequence[Array]], bucket: Bucket) -> Call:
         """Return one call for all of them."""
@@ -92,7 +102,7 @@ class Stacker:
         Raises:
             WrongAnswerError: the answer does not hold exactly the rows that were asked for.
         """
-        leaves = [to_numpy(leaf) for leaf in flatten(answer)[0]]
+        leaves = [answer] if type(answer) is np.ndarray else [to_numpy(leaf) for leaf in flatten(answer)[0]]
         if len(leaves) != self._outputs:
             raise WrongAnswerError(f"{len(leaves)} outputs came, the signature has {self._outputs}.")
         if not self.batchable:
@@ -106,8 +116,16 @@ class Stacker:
         return [[leaf[start:end] for leaf in leaves] for start, end in itertools.pairwise(cuts)]
 
     def _call(self, leaves: list[Array]) -> Call:
+        if self._plain:
+            return tuple(leaves), {}
         args, kwargs = unflatten(self._tree, leaves)
         return tuple(args), kwargs
+
+
+def _positional(tree: Spec) -> list[Spec] | None:
+    """Return the arguments of a call that has no keywords."""
+    args, kwargs = tree.get("children") or (None, None)
+    return args["children"] if args and not kwargs["children"] else None
 
 
 def read_padding(artefact: Path) -> RaggedPlan | None:
