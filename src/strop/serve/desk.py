@@ -17,9 +17,9 @@ from typing import Any
 from strop.contract.engine import Program
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.call import Array, InferenceCall
-from strop.serve.histogram import RATIOS, ROWS, SECONDS, Histogram
+from strop.serve.histogram import RATIOS, ROWS, SECONDS, SHARES, Histogram
 from strop.serve.problem import Problem
-from strop.serve.request import Bucket, Outcome, Request
+from strop.serve.request import LEVELS, Bucket, Outcome, Request
 from strop.serve.scheduler import Batch, Scheduler
 from strop.serve.stack import Stacker
 from strop.serve.workers import Workers, attempt
@@ -64,7 +64,8 @@ class Desk:
         self.draining = False
         self.hanging: set[Batch] = set()
         self.request_seconds, self.queue_seconds, self.execute_seconds = (Histogram(SECONDS) for _ in range(3))
-        self.batch_rows, self.error_ratios = Histogram(ROWS), Histogram(RATIOS)
+        self.batch_rows, self.error_ratios, self.padding_ratios = Histogram(ROWS), Histogram(RATIOS), Histogram(SHARES)
+        self.in_time = 0
         self.failures: Counter[str] = Counter()
         self._hang, self._observer = hang, observer
         self._loop = asyncio.get_running_loop()
@@ -81,6 +82,11 @@ class Desk:
     def ready(self) -> bool:
         """Whether requests are taken and every worker answers."""
         return not self.draining and not self.hanging
+
+    @property
+    def backlog(self) -> Seconds:
+        """Time until all work that was taken so far is likely done."""
+        return self.scheduler.backlog(self._loop.time(), LEVELS)
 
     async def answer(self, call: InferenceCall, size: int, gone: Gone | None = None) -> list[Array]:
         """Return the outputs of a call.
@@ -127,7 +133,9 @@ class Desk:
                 held.watch.cancel()
             if not self._held:
                 self._quiet.set()
-        self.request_seconds.add(self._loop.time() - now)
+        seconds = self._loop.time() - now
+        self.request_seconds.add(seconds)
+        self.in_time += seconds <= objective
         return answers
 
     def reject(self, reason: str, outcome: Outcome = Outcome.FAILED) -> None:
@@ -215,6 +223,7 @@ class Desk:
         for request in batch.requests:
             self.queue_seconds.add(now - request.arrived)
         bucket, stacker, program, loop = batch.requests[0].bucket, self.stacker, self.program, self._loop
+        self.padding_ratios.add(stacker.padded_share(calls, bucket))
 
         def job() -> list[list[Array]]:
             args, kwargs = stacker.stack(calls, bucket)

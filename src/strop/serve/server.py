@@ -14,10 +14,9 @@ from typing import Any
 
 from strop.errors import MissingExtraError, UsageError
 from strop.observe import Event, Level, Observer, silent
-from strop.serve import rsgi
-from strop.serve.app import App, Response, failed
-from strop.serve.metrics import Metrics, render
-from strop.serve.problem import Problem
+from strop.serve import admin, rsgi
+from strop.serve.app import App
+from strop.serve.lookback import Lookback
 from strop.units import Seconds
 
 LOOPBACK = "127.0.0.1"
@@ -33,7 +32,7 @@ class Address:
     Attributes:
         host: address; only this machine unless told otherwise.
         port: of the protocol; 0 takes any that is free.
-        admin_port: of metrics, always on this machine only.
+        admin_port: of the live page and of metrics, always on this machine only.
     """
 
     host: str = LOOPBACK
@@ -58,9 +57,10 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
     """
     started = time.perf_counter()
     ports = free_port(address.host, address.port), free_port(LOOPBACK, address.admin_port)
+    lookback = Lookback(app)
     servers = [
         _granian(rsgi.front(app), address.host, ports[0], app),
-        _granian(_admin(app, Metrics(app, cold)), LOOPBACK, ports[1], app),
+        _granian(admin.front(app, cold, lookback), LOOPBACK, ports[1], app),
     ]
     stop = asyncio.Event()
     now = asyncio.Event()
@@ -72,6 +72,7 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     tasks = [loop.create_task(server.serve()) for server in servers]
+    watch = loop.create_task(lookback.run())
     try:
         await _listening(address.host, ports[0], tasks[0])
         await _listening(LOOPBACK, ports[1], tasks[1])
@@ -85,7 +86,8 @@ async def serve(app: App, address: Address, cold: dict[str, float], observer: Ob
     finally:
         for server in servers:
             server.stop()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        watch.cancel()
+        await asyncio.gather(*tasks, watch, return_exceptions=True)
         await app.desk.close()
     ended = app.desk.scheduler.accounts.ended
     words = ", ".join(f"{count} {outcome}" for outcome, count in ended.items()) or "no requests"
@@ -149,21 +151,6 @@ def _granian(target: rsgi.Front, host: str, port: int, app: App) -> Any:
     )
 
 
-def _admin(app: App, metrics: Metrics) -> rsgi.Front:
-    async def handle(scope: rsgi.Scope, proto: rsgi.Exchange) -> None:
-        if scope.proto != "http":
-            return
-        if scope.path == "/metrics" and scope.method == "GET":
-            body, kind = render(metrics)
-            rsgi.send(proto, Response(200, body, (("content-type", kind),)))
-        elif scope.path.startswith("/v2/health/"):
-            rsgi.send(proto, app.look(scope.method, scope.path))
-        else:
-            rsgi.send(proto, failed(Problem(404, "there is nothing here but /metrics and /v2/health/.")))
-
-    return handle
-
-
 async def _listening(host: str, port: int, task: asyncio.Task[None]) -> None:
     """Wait until connections are accepted."""
     while not task.done():
@@ -187,6 +174,6 @@ async def _drain(app: App, now: asyncio.Event) -> bool:
 
 
 def _listens(app: App, host: str, ports: tuple[int, int], cold: dict[str, float]) -> Event:
-    url, admin = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
-    text = f"{app.name} is ready at {url}/v2/models/{app.name}, metrics at {admin}/metrics"
-    return Event("serve.ready", text, Level.RESULT, {"url": url, "admin": admin, "model": app.name, "cold_start": dict(cold)})
+    url, inside = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
+    text = f"{app.name} is ready at {url}/v2/models/{app.name}, live page at {inside}/, metrics at {inside}/metrics"
+    return Event("serve.ready", text, Level.RESULT, {"url": url, "admin": inside, "model": app.name, "cold_start": dict(cold)})
