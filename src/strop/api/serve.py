@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from strop import bundle
 from strop.bundle.files import ARTEFACT
+from strop.bundle.name import model_name
 from strop.contract.engine import Program
 from strop.errors import UsageError
 from strop.observe import Event, Level, Observer, silent
@@ -79,18 +79,6 @@ def serve(
             return runner.run(run())
         finally:
             program.close()
-
-
-def model_name(folder: Path, name: str = "") -> str:
-    """Return the name of a model in its URL: the one given, or what can be used of the folder's.
-
-    Raises:
-        UsageError: the name given cannot stand in a URL.
-    """
-    called = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "model"
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", called) or ".." in called:
-        raise UsageError(f"a model's name is made of letters, digits, '.', '_' and '-'; got {called!r}.")
-    return called
 
 
 def build_app(folder: Path, program: Program, policy: Policy, name: str, observer: Observer = silent) -> App:

@@ -11,11 +11,11 @@ function tag(name, attributes, text) {
   return element;
 }
 
-/** Return the smallest of 1, 2, 2.5, 5 times a power of ten that is not below `value`; divides well into ticks. */
+/** Return the smallest round number that is not below `value`; its half is round enough for a tick. */
 export function roundUp(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].find((step) => step * power >= value * 0.9999) * power;
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= value * 0.9999) * power;
 }
 
 function frame(host, title) {
@@ -48,9 +48,10 @@ export function drawCurves(host, { title, curves, step, span, format, most, mark
   const x = (ago) => width - RIGHT - (ago * step / span) * (width - LEFT - RIGHT);
   const y = (value) => height - BOTTOM - (Math.min(value, top) / top) * (height - TOP - BOTTOM);
   levels(svg, width, y, top, format);
-  for (let minute = 0; minute * 60 <= span; minute += 1) {
-    const text = minute ? `−${minute} min` : "now";
-    svg.append(tag("text", { x: x(minute * 60 / step), y: height - 4, "text-anchor": minute ? "middle" : "end" }, text));
+  const [gap, size, unit] = span > 60 ? [60, 60, "min"] : [15, 1, "s"];
+  for (let back = 0; back <= span; back += gap) {
+    const text = back ? `−${back / size} ${unit}` : "now";
+    svg.append(tag("text", { x: x(back / step), y: height - 4, "text-anchor": back ? "middle" : "end" }, text));
   }
   for (const curve of curves) svg.append(...strokes(curve, x, y));
   if (near) {

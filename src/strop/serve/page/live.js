@@ -2,7 +2,7 @@
 
 import { drawBars, drawCurves } from "/charts.js";
 
-const EVERY = 1000, SPAN = 300, PATIENCE = 4;
+const EVERY = 1000, PATIENCE = 4;
 const REASONS = {
   invalid: "it made no sense", rejected: "it could not be in time", expired: "too late, not executed",
   cancelled: "its client left", engine: "the model failed on it", memory: "out of memory",
@@ -79,7 +79,7 @@ function headline({ recent, objective }) {
 }
 
 function charts(s, { step, ...series }) {
-  const common = { step, span: SPAN };
+  const common = { step, span: (series.ok?.length ?? 0) * step > 60 ? 300 : 60 };  // a young server fills a minute first
   const curve = (name, values, key, area) => ({ name, values: values ?? [], key, area });
   const lost = [["refused", "k-mid"], ["expired", "k-warn"], ["failed", "k-bad"], ["cancelled", "k-ink"]];
   drawCurves(at("chart-rates"), { ...common, title: "Requests per second", format: rate, curves: [
