@@ -60,6 +60,7 @@ test: env-dev
 	$(BIN)/python -m pytest -m "not slow"
 
 slow: env-dev
+	-$(BIN)/python scripts/debian.py chromium
 	$(BIN)/python -m pytest -m slow
 
 check: env-dev

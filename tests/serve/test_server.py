@@ -191,7 +191,10 @@ def test_the_process_serves_counts_drains_and_says_so(start: Callable[..., Serve
     assert all(server.good(float(value)) for value in range(5))
     assert server.ask("GET", "/v2/health/ready") == (200, {"ready": True})
     assert server.ask("GET", "/v2/health/live", admin=True) == (200, {"live": True})
-    assert server.ask("GET", "/v2/models/double", admin=True)[0] == 404, "the admin port shows metrics and health only"
+    assert server.ask("GET", "/v2/models/double", admin=True)[0] == 404, "the admin port serves no model"
+    assert b"<title>strop serve</title>" in server.ask("GET", "/", admin=True)[1]
+    assert settle(lambda: sum(server.ask("GET", "/stats", admin=True)[1]["series"].get("ok", ())) > 0)
+    assert server.ask("GET", "/stats", admin=True, host="evil.example")[0] == 403
     assert server.outcome("ok") == 5
     assert server.end() == 0
     assert server.event()["name"] == "serve.draining"

@@ -100,3 +100,18 @@ def test_padding_is_read_from_the_bundle_and_damage_is_told(tmp_path: Path) -> N
     (tmp_path / "engine.json").write_text('{"ragged": {"mask": 1}}')
     with pytest.raises(ArtefactError, match="record of padding is damaged"):
         read_padding(tmp_path)
+
+
+def test_the_padded_share_counts_what_makes_rows_equally_long() -> None:
+    stacker = Stacker(tokens(), PADDING)
+    calls = [sentence(1, 6), sentence(2, 8)]
+    bucket = stacker.bucket(calls[0])[0]
+    assert bucket == stacker.bucket(calls[1])[0]
+    assert stacker.padded_share(calls, bucket) == pytest.approx(2 / 24)
+    assert stacker.padded_share(calls[1:], bucket) == 0
+
+
+def test_nothing_is_padded_where_nothing_varies(signature: Make) -> None:
+    stacker = Stacker(signature(None, 2))
+    call = [np.zeros((3, 2), np.float32)]
+    assert stacker.padded_share([call], stacker.bucket(call)[0]) == 0

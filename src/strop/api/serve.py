@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from strop import bundle
 from strop.api.warm import OPEN_WARM, ROWS, open_warm, stacker_for
+from strop.bundle.name import model_name
 from strop.errors import UsageError
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.app import App
@@ -97,18 +97,6 @@ def serve(
             return runner.run(run())
         finally:
             version.workers.close()  # where serving did not begin; may be called again
-
-
-def model_name(folder: Path, name: str = "") -> str:
-    """Return the name of a model in its URL: the one given, or what can be used of the folder's.
-
-    Raises:
-        UsageError: the name given cannot stand in a URL.
-    """
-    called = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "model"
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", called) or ".." in called:
-        raise UsageError(f"a model's name is made of letters, digits, '.', '_' and '-'; got {called!r}.")
-    return called
 
 
 def build_app(version: Version, policy: Policy, name: str, observer: Observer = silent) -> App:

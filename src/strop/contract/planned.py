@@ -57,7 +57,6 @@ PLANNED = (
     Planned(48, "kubernetes_deployment", _P, "Render manifests that deploy a bundle"),
     Planned(49, "dependency_tracer", _P, "Draw data dependencies and find needless serialisation"),
     Planned(50, "perf_event_sampler", _P, "Sample hardware events of a process over time"),
-    Planned(51, "performance_dashboard", _P, "Export metrics, dashboard and alert rules"),
     Planned(52, "tuning_pipeline", _P, "Tune continuously, and roll back what regressed"),
     Planned(53, "dp_training", _S, "Train with differential privacy"),
     Planned(54, "model_fingerprinting", _S, "Mark a model so that copies can be recognised"),

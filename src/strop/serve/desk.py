@@ -18,10 +18,10 @@ from typing import Any
 from strop.contract.engine import Program
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.call import Array, InferenceCall
-from strop.serve.histogram import RATIOS, ROWS, SECONDS, Histogram
+from strop.serve.histogram import RATIOS, ROWS, SECONDS, SHARES, Histogram
 from strop.serve.latency import LatencyModel
 from strop.serve.problem import Problem
-from strop.serve.request import Bucket, Outcome, Request
+from strop.serve.request import LEVELS, Bucket, Outcome, Request
 from strop.serve.scheduler import Batch, Refusal, Scheduler
 from strop.serve.stack import Stacker
 from strop.serve.workers import Task, ThreadWorkers, WorkerLostError, Workers, attempt
@@ -76,7 +76,8 @@ class Desk:
         self.draining = False
         self.hanging: set[Batch] = set()
         self.request_seconds, self.queue_seconds, self.execute_seconds = (Histogram(SECONDS) for _ in range(3))
-        self.batch_rows, self.error_ratios = Histogram(ROWS), Histogram(RATIOS)
+        self.batch_rows, self.error_ratios, self.padding_ratios = Histogram(ROWS), Histogram(RATIOS), Histogram(SHARES)
+        self.in_time = 0
         self.failures: Counter[str] = Counter()
         self.loads: Counter[str] = Counter()
         self._hang, self._observer = hang, observer
@@ -102,6 +103,11 @@ class Desk:
         if self.draining:
             return "the server is shutting down"
         return "" if self.ready else "a batch hangs" if self.hanging else "no worker is up; the server's own log says why"
+
+    @property
+    def backlog(self) -> Seconds:
+        """Time until all work that was taken so far is likely done."""
+        return self.scheduler.backlog(self._loop.time(), LEVELS)
 
     async def answer(self, call: InferenceCall, size: int, gone: Gone | None = None) -> list[Array]:
         """Return the outputs of a call.
@@ -147,7 +153,7 @@ class Desk:
                 held.watch.cancel()
             if not self._held:
                 self._quiet.set()
-        self.request_seconds.add(self._loop.time() - now)
+        self._answered(self._loop.time() - now)
         return answers
 
     def reject(self, reason: str, outcome: Outcome = Outcome.FAILED) -> None:
@@ -230,14 +236,19 @@ class Desk:
         if isinstance(batch, Refusal):
             raise self._refused(batch)
         self.queue_seconds.add(0.0)
+        self.padding_ratios.add(self.stacker.padded_share([arrays], request.bucket))
         answers, error = attempt(lambda known: self._compute(known, [arrays], request.bucket, [request.rows]), program)
         if error is not None:
             raise self._broken(batch, error)
         ended = self._ran(batch)
         self.scheduler.finish(ended, batch)
-        self.request_seconds.add(ended - now)
+        self._answered(ended - now)
         outputs: list[Array] = answers[0]
         return outputs
+
+    def _answered(self, seconds: Seconds) -> None:
+        self.request_seconds.add(seconds)
+        self.in_time += seconds <= self.scheduler.policy.objective
 
     def _compute(self, program: Program, calls: list[list[Array]], bucket: Bucket, rows: list[int]) -> list[list[Array]]:
         args, kwargs = self.stacker.stack(calls, bucket)
@@ -279,6 +290,7 @@ class Desk:
         for request in batch.requests:
             self.queue_seconds.add(now - request.arrived)
         bucket, workers, loop = batch.requests[0].bucket, self.workers, self._loop
+        self.padding_ratios.add(self.stacker.padded_share(calls, bucket))
 
         def job(program: Program) -> list[list[Array]]:
             return self._compute(program, calls, bucket, rows)

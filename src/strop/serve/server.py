@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from strop.errors import MissingExtraError, UsageError
 from strop.observe import Event, Level, Observer, silent
-from strop.serve import rsgi
-from strop.serve.app import App, Response, failed
-from strop.serve.metrics import Metrics, render
-from strop.serve.problem import Problem
+from strop.serve import admin, rsgi
+from strop.serve.app import App
+from strop.serve.lookback import Lookback
 from strop.serve.version import Loader
 from strop.units import Seconds
 
@@ -40,7 +39,7 @@ class Address:
         host: address; only this machine unless told otherwise.
         port: of the protocol; 0 takes any that is free.
         grpc_port: of the protocol on gRPC, likewise; ``None`` leaves it out.
-        admin_port: of metrics, always on this machine only.
+        admin_port: of the live page and of metrics, always on this machine only.
     """
 
     host: str = LOOPBACK
@@ -69,9 +68,10 @@ async def serve(
     """
     started = time.perf_counter()
     ports = free_port(address.host, address.port), free_port(LOOPBACK, address.admin_port)
+    lookback = Lookback(app)
     servers = [
         _granian(rsgi.front(app), address.host, ports[0], app),
-        _granian(_admin(app, Metrics(app, cold), loader), LOOPBACK, ports[1], app),
+        _granian(admin.front(app, cold, lookback, loader), LOOPBACK, ports[1], app),
     ]
     grpc = _grpc(app, address)
     stop = asyncio.Event()
@@ -84,8 +84,9 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     if loader is not None:
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_load(loader)))
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(admin.load(loader)))
     tasks = [loop.create_task(server.serve()) for server in servers]
+    watch = loop.create_task(lookback.run())
     try:
         await _listening(address.host, ports[0], tasks[0])
         await _listening(LOOPBACK, ports[1], tasks[1])
@@ -105,7 +106,8 @@ async def serve(
             server.stop()
         if grpc is not None:
             await grpc.stop(LAST)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        watch.cancel()
+        await asyncio.gather(*tasks, watch, return_exceptions=True)
         await app.desk.close()
     ended = app.desk.scheduler.accounts.ended
     words = ", ".join(f"{count} {outcome}" for outcome, count in ended.items()) or "no requests"
@@ -169,17 +171,6 @@ def _granian(target: rsgi.Front, host: str, port: int, app: App) -> Any:
     )
 
 
-async def _load(loader: Loader | None) -> Response:
-    """Return the answer to a wish for a newer version."""
-    if loader is None:
-        return failed(Problem(501, "this server cannot load another version."))
-    try:
-        await loader.load()
-    except Problem as problem:
-        return failed(problem)
-    return Response(200, b"{}")
-
-
 def _grpc(app: App, address: Address) -> GrpcFront | None:
     """Return the gRPC front, bound and not yet listening; its packages are loaded only where it is wanted."""
     if address.grpc_port is None:
@@ -187,25 +178,6 @@ def _grpc(app: App, address: Address) -> GrpcFront | None:
     from strop.serve.grpc_front import GrpcFront
 
     return GrpcFront(app, address.host, address.grpc_port)
-
-
-def _admin(app: App, metrics: Metrics, loader: Loader | None) -> rsgi.Front:
-    loading = f"/v2/repository/models/{app.name}/load"
-
-    async def handle(scope: rsgi.Scope, proto: rsgi.Exchange) -> None:
-        if scope.proto != "http":
-            return
-        if scope.path == "/metrics" and scope.method == "GET":
-            body, kind = render(metrics)
-            rsgi.send(proto, Response(200, body, (("content-type", kind),)))
-        elif scope.path.startswith("/v2/health/"):
-            rsgi.send(proto, app.look(scope.method, scope.path))
-        elif scope.path == loading and scope.method == "POST":
-            rsgi.send(proto, await _load(loader))
-        else:
-            rsgi.send(proto, failed(Problem(404, f"there is nothing here but /metrics, /v2/health/ and POST {loading}.")))
-
-    return handle
 
 
 async def _listening(host: str, port: int, task: asyncio.Task[None]) -> None:
@@ -231,9 +203,9 @@ async def _drain(app: App, now: asyncio.Event) -> bool:
 
 
 def _listens(app: App, host: str, ports: tuple[int, int], grpc: int | None, cold: dict[str, float]) -> Event:
-    url, admin = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
+    url, inside = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
     second = "" if grpc is None else f"{host}:{grpc}"
     beside = f", gRPC at {second}" if second else ""
-    text = f"{app.name} is ready at {url}/v2/models/{app.name}{beside}, metrics at {admin}/metrics"
-    data = {"url": url, "grpc": second, "admin": admin, "model": app.name, "cold_start": dict(cold)}
+    text = f"{app.name} is ready at {url}/v2/models/{app.name}{beside}, live page at {inside}/, metrics at {inside}/metrics"
+    data = {"url": url, "grpc": second, "admin": inside, "model": app.name, "cold_start": dict(cold)}
     return Event("serve.ready", text, Level.RESULT, data)

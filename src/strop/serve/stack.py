@@ -19,6 +19,7 @@ from strop.errors import ArtefactError, StropError
 from strop.serve.call import Array
 from strop.serve.problem import bad
 from strop.serve.request import Bucket
+from strop.units import Ratio
 
 EDGES = tuple(sorted({round(base * 2**power) for power in range(3, 15) for base in (1, 1.5)}))
 """Lengths that rows are padded to: each at most a half longer than the one before, so that few shapes are ever run."""
@@ -96,6 +97,14 @@ class Stacker:
             leaves.append(whole)
         return self._call(leaves)
 
+    def padded_share(self, calls: Sequence[Sequence[Array]], bucket: Bucket) -> Ratio:
+        """Return the share of a batch's elements that are there only to make its rows equally long."""
+        if not self._lengths:
+            return 0.0
+        rows = sum(len(arrays[0]) for arrays in calls)
+        given = sum(a.size for arrays in calls for a in arrays)
+        return 1 - given / (rows * sum(map(math.prod, bucket.group)))  # type: ignore[call-overload]  # a tuple of shapes
+
     def split(self, answer: Any, rows: Sequence[int]) -> list[list[Array]]:
         """Return the outputs of each call.
 
@@ -124,8 +133,10 @@ class Stacker:
 
 def _positional(tree: Spec) -> list[Spec] | None:
     """Return the arguments of a call that has no keywords."""
-    args, kwargs = tree.get("children") or (None, None)
-    return args["children"] if args and not kwargs["children"] else None
+    children = tree.get("children")
+    if not children or children[1]["children"]:
+        return None
+    return children[0]["children"]  # type: ignore[no-any-return]
 
 
 def read_padding(artefact: Path) -> RaggedPlan | None:

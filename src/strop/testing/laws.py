@@ -57,13 +57,21 @@ def law_form(case: LawCase, folder: Path) -> None:
 
 def law_docstring(case: LawCase, folder: Path) -> None:
     """A summary line, the five headings, and one line with a unit for every setting."""
-    cls = type(case.instruction)
+    check_docstring(type(case.instruction))
+
+
+def check_docstring(cls: type) -> None:
+    """Check the page of an entry of any kind.
+
+    Raises:
+        LawBroken: a part is missing or stands elsewhere.
+    """
     _hold(0 < len(summary(cls)) <= 130, f"{cls.__name__}: the docstring must begin with one line of at most 130 characters")
     found = sections(cls)
     missing = [h for h in HEADINGS if not found.get(h)]
     _hold(not missing, f"{cls.__name__}: the docstring lacks {missing}")
     _hold(list(found) == list(HEADINGS), f"{cls.__name__}: headings must stand in the order {HEADINGS}")
-    fields, lines = {f.name for f in dataclasses.fields(cls)}, settings_lines(cls)  # type: ignore[arg-type]
+    fields, lines = {f.name for f in dataclasses.fields(cls)}, settings_lines(cls)
     _hold(set(lines) == fields, f"{cls.__name__}: Settings describe {sorted(lines)}, the fields are {sorted(fields)}")
     unitless = [name for name, text in lines.items() if not text.rstrip().endswith(").")]
     _hold(not unitless, f"{cls.__name__}: {unitless} must end with their unit in brackets, for instance '(count).'")
@@ -84,30 +92,39 @@ def law_settings(case: LawCase, folder: Path) -> None:
 
 def law_import(case: LawCase, folder: Path) -> None:
     """Importing it needs no extra and changes neither environment, threads, warnings nor random numbers."""
-    module = sys.modules[type(case.instruction).__module__]
+    check_import(type(case.instruction))
+
+
+def check_import(cls: type) -> None:
+    """Check that importing an entry of any kind changes nothing.
+
+    Raises:
+        LawBroken: it needs an extra, or has effects.
+    """
+    module = sys.modules[cls.__module__]
     torch_first = "import torch\n" if re.search(r"^(import|from) torch\b", inspect.getsource(module), re.MULTILINE) else ""
     script = (
         "import sys, os, warnings, random, importlib\n"
         f"for name in {HEAVY!r}: sys.modules[name] = None\n"
         f"{torch_first}import strop.contract.instruction\n"
         "before = (dict(os.environ), list(warnings.filters), random.getstate(), os.getcwd(), list(sys.path))\n"
-        f"module = importlib.import_module({type(case.instruction).__module__!r})\n"
+        f"module = importlib.import_module({cls.__module__!r})\n"
         "after = (dict(os.environ), list(warnings.filters), random.getstate(), os.getcwd(), list(sys.path))\n"
         "sys.exit('importing changed the process' if before != after else 0)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment)
-    _hold(run.returncode == 0, f"importing {type(case.instruction).__module__} fails or has effects: {run.stderr[-500:]}")
+    _hold(run.returncode == 0, f"importing {cls.__module__} fails or has effects: {run.stderr[-500:]}")
 
 
 def law_pure(case: LawCase, folder: Path) -> None:
     """``ties``, ``launch`` and ``space`` answer the same twice and change nothing; the case's own recipe is legal."""
-    state, draft = _process_state(), case.draft()
+    state, draft = process_state(), case.draft()
     for ask in (case.instruction.ties, lambda: case.instruction.launch(case.host)):
         _hold(ask() == ask(), f"{case.instruction} answers differently when asked twice")
     spaces = [dict(case.instruction.space(draft.facts, case.host)) for _ in range(2)]
     _hold(spaces[0] == spaces[1], f"{case.instruction}: space differs when asked twice")
-    _hold(_process_state() == state, f"{case.instruction}: asking ties, launch or space changed the process")
+    _hold(process_state() == state, f"{case.instruction}: asking ties, launch or space changed the process")
     reason = legal(case.recipe, draft.workload.traits)
     _hold(reason is None, f"the recipe of the case is not legal: {reason}")
 
@@ -190,7 +207,7 @@ def law_restores(case: LawCase, folder: Path) -> None:
         raise RuntimeError("planted")
 
     handle = leaf.register_forward_pre_hook(fail)
-    state, hooks = _process_state(), _hooks(draft.model)
+    state, hooks = process_state(), _hooks(draft.model)
     try:
         if draft.training is None:
             walk(draft, case.recipe, Moment.LOWER)
@@ -200,7 +217,7 @@ def law_restores(case: LawCase, folder: Path) -> None:
         _hold(_hooks(draft.model) == hooks, f"hooks stay on the model after {error!r}")
     finally:
         handle.remove()
-    _hold(_process_state() == state, f"{case.instruction}: the process is not as before after an exception")
+    _hold(process_state() == state, f"{case.instruction}: the process is not as before after an exception")
 
 
 Law = Callable[[LawCase, Path], None]
@@ -254,7 +271,8 @@ def _hashable(value: object) -> bool:
     return True
 
 
-def _process_state() -> tuple[Any, ...]:
+def process_state() -> tuple[Any, ...]:
+    """Return what an entry must leave as it was: environment, threads, modes, random numbers, warnings, folder."""
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     return (
         dict(os.environ),

@@ -1,0 +1,1 @@
+"""Deliverables of the family deployment."""
