@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -60,15 +60,15 @@ def law_settings(deliverable: Deliverable, bundle: Bundle) -> None:
 
 def law_files(deliverable: Deliverable, bundle: Bundle) -> None:
     """It renders files, none of them empty, under names that stay inside the folder they are written to."""
-    files = deliverable.render(bundle)
+    files: Mapping[str, Any] = deliverable.render(bundle)  # what the signature promises is what is looked at here
     if not files:
         raise LawBroken("it renders no file")
     for name, content in files.items():
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or path.as_posix() != name:
             raise LawBroken(f"{name!r} is not a plain relative path")
-        if not content:
-            raise LawBroken(f"{name} must not be empty")
+        if not isinstance(content, bytes) or not content:
+            raise LawBroken(f"{name} must hold bytes, and some")
 
 
 def law_pure(deliverable: Deliverable, bundle: Bundle) -> None:
