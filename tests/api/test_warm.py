@@ -11,30 +11,27 @@ from strop.api.warm import open_warm, record_latency
 from strop.bundle import read_manifest, update_manifest
 from strop.errors import ArtefactError
 from strop.observe import Event
+from strop.serve.latency import Seed
 from strop.serve.warm import recorded_seeds
 from tests.api.test_serve import ENGINE, doubled
 
 
-def test_a_new_bundle_knows_how_long_its_batches_take_here(place: Path) -> None:
+def test_a_new_bundle_knows_how_long_its_batches_take_here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = strop.apply(ENGINE, doubled(2, 3), out=place / "bundle")
     assert read_manifest(place / "bundle") == manifest
     seeds = recorded_seeds(manifest.latency)
-    assert {1, 8, 64} == {seed.rows for seed in seeds}
-    opened = open_warm(str(place / "bundle"), 64, None, False)
-    try:
-        assert list(opened.seeds) == seeds, "nothing is measured again on the machine that wrote it"
-    finally:
+    assert 1 in {seed.rows for seed in seeds}
+
+    def found() -> list[Seed]:
+        opened = open_warm(str(place / "bundle"), 64, None, False)
         opened.program.close()
+        return list(opened.seeds)
 
-
-def test_times_of_another_machine_are_measured_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = strop.apply(ENGINE, doubled(2, 3), out=place / "bundle")
+    assert found() == seeds, "nothing is measured again on the machine that wrote it"
+    with pytest.raises(ArtefactError, match="another one than is served; load it"):
+        open_warm(str(place / "bundle"), 64, None, False, {**manifest.files, "model.xml": "0"})
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "elsewhere"))
-    opened = open_warm(str(place / "bundle"), 64, None, False)
-    try:
-        assert list(opened.seeds) != recorded_seeds(manifest.latency)
-    finally:
-        opened.program.close()
+    assert found() != seeds, "times of another machine are not believed"
 
 
 def test_a_bundle_that_is_rebuilt_in_code_is_left_as_it_is(place: Path) -> None:
@@ -53,9 +50,3 @@ def test_what_cannot_be_timed_is_told_and_the_bundle_stays(place: Path) -> None:
     assert record_latency(place / "bundle", observer=told.append).latency == {}
     assert [event.name for event in told] == ["bundle.untimed"] * 2
     assert "took too long" in told[0].text and "model.xml is damaged" in told[1].text
-
-
-def test_a_worker_never_brings_another_version_than_its_neighbours_have(place: Path) -> None:
-    manifest = strop.apply(ENGINE, doubled(2, 3), out=place / "bundle")
-    with pytest.raises(ArtefactError, match="another one than is served; load it"):
-        open_warm(str(place / "bundle"), 64, None, False, {**manifest.files, "model.xml": "0"})

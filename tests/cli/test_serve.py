@@ -57,6 +57,16 @@ def test_it_listens_answers_and_ends_with_the_signal(bundle: Path) -> None:
         answer = connection.getresponse()
         row: Any = json.loads(answer.read())
         assert (answer.status, row["outputs"][0]["shape"]) == (200, [8, 4])
+        damaged = next((bundle / "artefact").glob("*.xml"))
+        whole = damaged.read_bytes()
+        admin = HTTPConnection(host, int(events[1]["admin"].rpartition(":")[2]), timeout=20)
+        for written, status in ((whole + b" ", 400), (whole, 200)):
+            damaged.with_name("next").write_bytes(written)
+            damaged.with_name("next").replace(damaged)
+            admin.request("POST", "/v2/repository/models/deep-net/load")
+            answer = admin.getresponse()
+            row = json.loads(answer.read())
+            assert (answer.status, str(bundle) in str(row)) == (status, False), row
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     finally:
@@ -74,6 +84,11 @@ def test_it_listens_answers_and_ends_with_the_signal(bundle: Path) -> None:
         (["nowhere", "--objective", "soon"], "a duration was expected"),
         (["nowhere", "--name", "a/b"], "a model's name is made of"),
         (["nowhere", "--executors", "0"], "positive objective, executors and rows"),
+        (
+            ["nowhere", "--executors", "2", "--workers", "2"],
+            "in threads or in processes; got executors=2 and workers=2. Give one.",
+        ),
+        (["nowhere", "--workers", "-1"], "workers are counted from 0"),
         (["nowhere", "--objectiv", "1s"], "--objective"),
     ],
 )

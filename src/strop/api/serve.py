@@ -68,7 +68,7 @@ def serve(
     from strop.serve.server import Address, new_loop, serve
 
     started = time.perf_counter()
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if workers and executors != 1:
         raise UsageError(f"batches run in threads or in processes; got executors={executors} and workers={workers}. Give one.")
     if workers < 0:
@@ -89,7 +89,7 @@ def serve(
 
     async def run() -> bool:
         app = build_app(version, policy, called, observer)
-        loader = Loader(app.desk, version.signature, load, {str(folder): called, str(folder.resolve()): called}, observer)
+        loader = Loader(app.desk, version.signature, load, {str(folder): called}, observer)
         return await serve(app, address, cold, observer, loader)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
