@@ -100,10 +100,10 @@ class GrpcFront:
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
         app = self._app
-        problem = app.crowded(len(body))
-        if problem is not None:
-            app.count(problem)
-            return await _abort(context, problem)
+        full = app.crowded(len(body))
+        if full is not None:
+            app.count(full)
+            return await _abort(context, full)
         app.held += len(body)
         app.open += 1
         try:
@@ -183,7 +183,7 @@ def _written(kind: str, **fields: Any) -> bytes:
 async def _abort(context: Any, problem: Problem) -> NoReturn:
     """End a call with a problem; one that says when to retry says so in the standard details."""
     code = CODES[problem.status]
-    trailing = ()
+    trailing: tuple[tuple[str, bytes], ...] = ()
     if problem.retry is not None:
         trailing = (("grpc-status-details-bin", retry_details(code.value[0], problem.message, problem.retry)),)
     await context.abort(code, problem.message, trailing)

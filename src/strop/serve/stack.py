@@ -124,8 +124,8 @@ class Stacker:
 
 def _positional(tree: Spec) -> list[Spec] | None:
     """Return the arguments of a call that has no keywords."""
-    args, kwargs = tree.get("children") or (None, None)
-    return args["children"] if args and not kwargs["children"] else None
+    children = tree.get("children")
+    return children[0]["children"] if children and not children[1]["children"] else None
 
 
 def read_padding(artefact: Path) -> RaggedPlan | None:
