@@ -100,10 +100,10 @@ class GrpcFront:
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
         app = self._app
-        crowded = app.crowded(len(body))
-        if crowded is not None:
-            app.count(crowded)
-            return await _abort(context, crowded)
+        full = app.crowded(len(body))
+        if full is not None:
+            app.count(full)
+            return await _abort(context, full)
         app.held += len(body)
         app.open += 1
         try:

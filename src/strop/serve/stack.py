@@ -134,9 +134,7 @@ class Stacker:
 def _positional(tree: Spec) -> list[Spec] | None:
     """Return the arguments of a call that has no keywords."""
     children = tree.get("children")
-    if not children or children[1]["children"]:
-        return None
-    return children[0]["children"]  # type: ignore[no-any-return]
+    return children[0]["children"] if children and not children[1]["children"] else None
 
 
 def read_padding(artefact: Path) -> RaggedPlan | None:
