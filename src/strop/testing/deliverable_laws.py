@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -60,7 +60,7 @@ def law_settings(deliverable: Deliverable, bundle: Bundle) -> None:
 
 def law_files(deliverable: Deliverable, bundle: Bundle) -> None:
     """It renders files, none of them empty, under names that stay inside the folder they are written to."""
-    files = deliverable.render(bundle)
+    files: Mapping[str, object] = deliverable.render(bundle)
     if not files:
         raise LawBroken("it renders no file")
     for name, content in files.items():

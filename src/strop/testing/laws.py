@@ -71,7 +71,7 @@ def check_docstring(cls: type) -> None:
     missing = [h for h in HEADINGS if not found.get(h)]
     _hold(not missing, f"{cls.__name__}: the docstring lacks {missing}")
     _hold(list(found) == list(HEADINGS), f"{cls.__name__}: headings must stand in the order {HEADINGS}")
-    fields, lines = {f.name for f in dataclasses.fields(cls)}, settings_lines(cls)  # type: ignore[arg-type]
+    fields, lines = {f.name for f in dataclasses.fields(cls)}, settings_lines(cls)
     _hold(set(lines) == fields, f"{cls.__name__}: Settings describe {sorted(lines)}, the fields are {sorted(fields)}")
     unitless = [name for name, text in lines.items() if not text.rstrip().endswith(").")]
     _hold(not unitless, f"{cls.__name__}: {unitless} must end with their unit in brackets, for instance '(count).'")
