@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -60,7 +60,7 @@ def law_settings(deliverable: Deliverable, bundle: Bundle) -> None:
 
 def law_files(deliverable: Deliverable, bundle: Bundle) -> None:
     """It renders files, none of them empty, under names that stay inside the folder they are written to."""
-    files: Mapping[str, Any] = deliverable.render(bundle)  # what the signature promises is what is looked at here
+    files: Mapping[str, object] = deliverable.render(bundle)
     if not files:
         raise LawBroken("it renders no file")
     for name, content in files.items():
