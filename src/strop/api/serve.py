@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from strop import bundle
 from strop.bundle.files import ARTEFACT
+from strop.catalogue import read_recipe
+from strop.contract.draft import Draft, Facts
 from strop.contract.engine import Program
-from strop.errors import UsageError
+from strop.contract.recipe import Recipe
+from strop.contract.workload import ServingWorkload
+from strop.contract.serving import Service
+from strop.errors import RecipeError, UsageError
+from strop.measure.host import free_memory, read_host
 from strop.observe import Event, Level, Observer, silent
+from strop.pipeline import Outcome, settle
 from strop.serve.app import App
 from strop.serve.desk import Desk
 from strop.serve.latency import LatencyModel
@@ -24,16 +32,23 @@ from strop.serve.warm import measured_seeds, recorded_seeds
 from strop.units import Seconds, parse_seconds, show_seconds
 
 
+OBJECTIVE: Seconds = 0.1
+"""Where nobody names one."""
+MAX_ROWS = 64
+"""Likewise; how many rows share a call is then left to the objective alone."""
+
+
 def serve(
     folder: str | Path,
     *,
-    objective: str | Seconds = "100ms",
+    objective: str | Seconds | None = None,
     host: str = "127.0.0.1",
     port: int = 8080,
     admin_port: int = 8082,
     name: str = "",
     executors: int = 1,
-    max_rows: int = 64,
+    max_rows: int | None = None,
+    recipe: str | Path | Recipe | None = None,
     workload: str | None = None,
     trust: bool = False,
     observer: Observer = silent,
@@ -43,12 +58,14 @@ def serve(
     Args:
         folder: the bundle.
         objective: time within which requests are to be answered, for instance ``"50ms"``; what cannot be is refused at once.
+            Default: what the recipe says, else :data:`OBJECTIVE`.
         host: address to listen on.
         port: of the protocol; 0 takes any that is free.
         admin_port: of metrics, on this machine only; 0 takes any that is free.
         name: of the model in its URL; by default the bundle's folder.
         executors: batches run side by side.
-        max_rows: most rows of a batch.
+        max_rows: most rows of a batch; default: what the recipe says, else :data:`MAX_ROWS`.
+        recipe: how to serve it, as ``strop optimize`` found it: a recipe, its YAML, or a file that holds it.
         workload: workload file, for bundles of the eager engine.
         trust: open a bundle that can execute code although it was not written on this machine.
         observer: told when the server listens, drains and meets faults.
@@ -56,15 +73,20 @@ def serve(
     Raises:
         ArtefactError: the bundle cannot be opened.
         UsageError: a port is taken, or one call already takes longer than the objective.
+        RecipeError: the recipe does not say how to serve, or both it and ``max_rows`` do.
         MissingExtraError: the server's packages are not installed.
     """
     from strop.serve.server import Address, new_loop, serve
 
     started = time.perf_counter()
     folder = Path(folder)
-    policy = Policy(
-        objective=parse_seconds(objective) if isinstance(objective, str) else objective, executors=executors, max_rows=max_rows
-    )
+    wanted = parse_seconds(objective) if isinstance(objective, str) else objective
+    service = Service(objective=wanted, executors=executors, max_rows=MAX_ROWS if max_rows is None else max_rows)
+    if recipe is not None:
+        if max_rows is not None:
+            raise RecipeError("the recipe says how many rows a batch may hold; leave out --max-rows, or the recipe.")
+        service = settled(recipe, folder, replace(service, max_rows=1))
+    policy = policy_of(service)
     called, address = model_name(folder, name), Address(host=host, port=port, admin_port=admin_port)
     program = _open(folder, workload, trust)
     cold = {"read": time.perf_counter() - started}
@@ -79,6 +101,30 @@ def serve(
             return runner.run(run())
         finally:
             program.close()
+
+
+def settled(recipe: str | Path | Recipe, folder: Path, service: Service) -> Service:
+    """Return how a recipe says that a bundle is served.
+
+    Raises:
+        RecipeError: it cannot be read, holds what does not act on serving, or changes nothing.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    draft = Draft(model=_no_model, workload=ServingWorkload(bundle=folder), facts=Facts(), seed=0, service=service)
+    told = settle(draft, chosen, read_host())
+    if told.outcome is not Outcome.PREPARED or not len(chosen):
+        raise RecipeError(f"the recipe does not say how to serve: {told.reason or 'it is empty'}.")
+    return draft.service
+
+
+def policy_of(service: Service) -> Policy:
+    """Return the scheduler's settings for a service."""
+    values = asdict(service)
+    return Policy(**{**values, "objective": OBJECTIVE if service.objective is None else service.objective})
+
+
+def _no_model() -> Any:
+    raise UsageError("serving acts on a bundle, which has no model in code.")
 
 
 def model_name(folder: Path, name: str = "") -> str:
@@ -118,7 +164,8 @@ def build_app(folder: Path, program: Program, policy: Policy, name: str, observe
             f"one call takes {show_seconds(quickest)}, longer than the objective of {show_seconds(policy.objective)}: every "
             f"request would be refused. Give a longer --objective."
         )
-    desk = Desk(program, stacker, Scheduler(policy, LatencyModel(seeds, policy.max_rows)), observer=observer)
+    scheduler = Scheduler(policy, LatencyModel(seeds, policy.max_rows), free_memory)
+    desk = Desk(program, stacker, scheduler, observer=observer)
     return App(desk, manifest.signature, name=name, platform=f"strop_{manifest.engine}", limits=Limits())
 
 

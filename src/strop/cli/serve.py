@@ -11,26 +11,28 @@ from strop.cli._shared import quiet
 
 @click.command()
 @click.argument("bundle")
-@click.option("--objective", default="100ms", show_default=True, help="Time within which requests are to be answered.")
+@click.option("--objective", default=None, help="Time within which requests are to be answered.  [default: the recipe's, or 100ms]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every network.")
 @click.option("--port", default=8080, show_default=True, help="Port of the protocol; 0 takes a free one.")
 @click.option("--admin-port", default=8082, show_default=True, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")
 @click.option("--name", default="", help="Name of the model in its URL.  [default: the bundle's folder]")
 @click.option("--executors", default=1, show_default=True, help="Batches run side by side.")
-@click.option("--max-rows", default=64, show_default=True, help="Most rows of a batch.")
+@click.option("--max-rows", default=None, type=int, help="Most rows of a batch.  [default: 64]")
+@click.option("--recipe", default=None, help="How to batch, as strop optimize --aim goodput found it.")
 @click.option("--workload", default=None, help="Workload file, for bundles of the eager engine.")
 @click.option("--trust", is_flag=True, help="Open a bundle that can execute code and was not made on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on standard output and nothing else.")
 @quiet
 def command(
     bundle: str,
-    objective: str,
+    objective: str | None,
     host: str,
     port: int,
     admin_port: int,
     name: str,
     executors: int,
-    max_rows: int,
+    max_rows: int | None,
+    recipe: str | None,
     workload: str | None,
     trust: bool,
     as_json: bool,
@@ -52,6 +54,6 @@ def command(
 
     served = serve(
         bundle, objective=objective, host=host, port=port, admin_port=admin_port, name=name, executors=executors,
-        max_rows=max_rows, workload=workload, trust=trust, observer=show,
+        max_rows=max_rows, recipe=recipe, workload=workload, trust=trust, observer=show,
     )  # fmt: skip
     return 0 if served else 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from strop.contract.pytree import is_module
 from strop.contract.quality import Quality, agreement
+from strop.contract.serving import ServingWorkload
 from strop.contract.ties import Trait
 from strop.errors import WorkloadError
 
@@ -212,5 +213,5 @@ HOW = {
 }
 """What to give where a function is missing."""
 
-Workload = InferenceWorkload | TrainingWorkload
-"""Any kind of workload; the serving kind joins this union when it is built."""
+Workload = InferenceWorkload | TrainingWorkload | ServingWorkload
+"""Any kind of workload."""

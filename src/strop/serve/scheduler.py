@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from strop.serve.accounts import Accounts
@@ -21,7 +22,7 @@ from strop.serve.policy import Policy
 from strop.serve.queue import Queue
 from strop.serve.request import Bucket, Outcome, Request
 from strop.serve.rowlimit import RowLimit
-from strop.units import Seconds
+from strop.units import Ratio, Seconds
 
 PROBE: Seconds = 1.0
 """A request believed to be too slow is tried on an idle server when none of its width ran for so long: beliefs must be able
@@ -76,13 +77,16 @@ class Scheduler:
     Args:
         policy: settings.
         latency: predicts batches; learns from those that finish.
+        room: tells the share of memory that is free.
     """
 
-    def __init__(self, policy: Policy, latency: LatencyModel) -> None:
+    def __init__(self, policy: Policy, latency: LatencyModel, room: Callable[[], Ratio] = lambda: 1.0) -> None:
         self.policy, self.latency, self.accounts = policy, latency, Accounts()
         self.queue = Queue(policy.ageing)
         self.running: list[Batch] = []
-        self.limit = RowLimit(policy.max_rows)
+        self.limit = RowLimit(
+            policy.max_rows, first=policy.first_rows, scale=policy.scale, headroom=policy.headroom, room=room
+        )
         self._open: dict[int, Request] = {}
         self._halves: deque[tuple[Request, ...]] = deque()
         self._worked: dict[int, Seconds] = {}
@@ -276,7 +280,11 @@ class Scheduler:
 
     def _best_rows(self, bucket: Bucket) -> int:
         """Return the rows of the batch that serves a bucket fastest, with time left for those that come while it runs."""
-        return min(self.limit.rows, self.latency.best_rows(bucket.width, self.policy.objective / 2))
+        half, wanted = self.policy.objective / 2, self.policy.min_rows
+        best = self.latency.best_rows(bucket.width, half)
+        if best < wanted and self.latency.typical(bucket.width, wanted) <= half:
+            best = wanted
+        return min(self.limit.rows, best)
 
     def _promise(self, width: int, rows: int) -> Seconds:
         return (1 + self.policy.guard) * self.latency.likely(width, rows)

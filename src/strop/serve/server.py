@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from strop.errors import MissingExtraError, UsageError
@@ -189,4 +189,6 @@ async def _drain(app: App, now: asyncio.Event) -> bool:
 def _listens(app: App, host: str, ports: tuple[int, int], cold: dict[str, float]) -> Event:
     url, admin = f"http://{host}:{ports[0]}", f"http://{LOOPBACK}:{ports[1]}"
     text = f"{app.name} is ready at {url}/v2/models/{app.name}, metrics at {admin}/metrics"
-    return Event("serve.ready", text, Level.RESULT, {"url": url, "admin": admin, "model": app.name, "cold_start": dict(cold)})
+    seeds = [asdict(seed) for seed in app.desk.scheduler.latency.seeds]
+    data = {"url": url, "admin": admin, "model": app.name, "cold_start": dict(cold), "seeds": seeds}
+    return Event("serve.ready", text, Level.RESULT, data)
