@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from strop.catalogue import read_recipe
 from strop.contract.draft import Draft, Facts
 from strop.contract.engine import Program
 from strop.contract.recipe import Recipe
+from strop.contract.service import Service
 from strop.contract.workload import ServingWorkload
-from strop.contract.serving import Service
 from strop.errors import RecipeError, UsageError
 from strop.measure.host import free_memory, read_host
 from strop.observe import Event, Level, Observer, silent
@@ -25,17 +25,14 @@ from strop.serve.app import App
 from strop.serve.desk import Desk
 from strop.serve.latency import LatencyModel
 from strop.serve.limits import Limits
-from strop.serve.policy import Policy
+from strop.serve.policy import Policy, policy_of
 from strop.serve.scheduler import Scheduler
 from strop.serve.stack import Stacker, read_padding
 from strop.serve.warm import measured_seeds, recorded_seeds
 from strop.units import Seconds, parse_seconds, show_seconds
 
-
-OBJECTIVE: Seconds = 0.1
-"""Where nobody names one."""
 MAX_ROWS = 64
-"""Likewise; how many rows share a call is then left to the objective alone."""
+"""Where nobody says; how many rows share a call is then left to the objective alone."""
 
 
 def serve(
@@ -58,7 +55,7 @@ def serve(
     Args:
         folder: the bundle.
         objective: time within which requests are to be answered, for instance ``"50ms"``; what cannot be is refused at once.
-            Default: what the recipe says, else :data:`OBJECTIVE`.
+            Default: what the recipe says, else 100 ms.
         host: address to listen on.
         port: of the protocol; 0 takes any that is free.
         admin_port: of metrics, on this machine only; 0 takes any that is free.
@@ -115,12 +112,6 @@ def settled(recipe: str | Path | Recipe, folder: Path, service: Service) -> Serv
     if told.outcome is not Outcome.PREPARED or not len(chosen):
         raise RecipeError(f"the recipe does not say how to serve: {told.reason or 'it is empty'}.")
     return draft.service
-
-
-def policy_of(service: Service) -> Policy:
-    """Return the scheduler's settings for a service."""
-    values = asdict(service)
-    return Policy(**{**values, "objective": OBJECTIVE if service.objective is None else service.objective})
 
 
 def _no_model() -> Any:

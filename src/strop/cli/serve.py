@@ -11,7 +11,9 @@ from strop.cli._shared import quiet
 
 @click.command()
 @click.argument("bundle")
-@click.option("--objective", default=None, help="Time within which requests are to be answered.  [default: the recipe's, or 100ms]")
+@click.option(
+    "--objective", default=None, help="Time within which requests are to be answered.  [default: the recipe's, or 100ms]"
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every network.")
 @click.option("--port", default=8080, show_default=True, help="Port of the protocol; 0 takes a free one.")
 @click.option("--admin-port", default=8082, show_default=True, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")

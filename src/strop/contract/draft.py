@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from strop.contract.pytree import is_module
-from strop.contract.serving import Service
+from strop.contract.service import Service
 from strop.contract.signature import Signature
 from strop.contract.tally import Tally
 from strop.contract.training import Training

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from strop.contract.service import Service
 from strop.errors import UsageError
 from strop.units import Bytes, Ratio, Seconds
+
+OBJECTIVE: Seconds = 0.1
+"""Where nobody names one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +53,8 @@ class Policy:
             )
         if not self.ageing:
             object.__setattr__(self, "ageing", self.objective / 4)
+
+
+def policy_of(service: Service) -> Policy:
+    """Return the settings for a service."""
+    return Policy(**{**asdict(service), "objective": OBJECTIVE if service.objective is None else service.objective})

@@ -84,9 +84,7 @@ class Scheduler:
         self.policy, self.latency, self.accounts = policy, latency, Accounts()
         self.queue = Queue(policy.ageing)
         self.running: list[Batch] = []
-        self.limit = RowLimit(
-            policy.max_rows, first=policy.first_rows, scale=policy.scale, headroom=policy.headroom, room=room
-        )
+        self.limit = RowLimit(policy.max_rows, first=policy.first_rows, scale=policy.scale, headroom=policy.headroom, room=room)
         self._open: dict[int, Request] = {}
         self._halves: deque[tuple[Request, ...]] = deque()
         self._worked: dict[int, Seconds] = {}

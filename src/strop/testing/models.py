@@ -12,7 +12,7 @@ from torch.nn import functional
 from strop.contract.draft import Draft, Facts
 from strop.contract.quality import accuracy, unjudged
 from strop.contract.signature import infer_signature
-from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload
+from strop.contract.workload import InferenceWorkload, ServingWorkload, Split, TrainingWorkload
 from strop.loop.intents import training_of
 from strop.surgery.facts import read_facts
 from strop.surgery.flow import torch_call

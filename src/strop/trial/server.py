@@ -46,7 +46,7 @@ class ServerTarget:
     def __init__(self, command: Sequence[str], cores: Sequence[int]) -> None:
         if cores:
             os.sched_setaffinity(0, cores)  # which children inherit
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server
         self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors)
         self._ready = self._wait()
         threading.Thread(target=self._copy, daemon=True).start()  # or a talkative server would fill the pipe and stop

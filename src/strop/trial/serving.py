@@ -1,4 +1,4 @@
-"""A bundle being served as a trial: what its requests are, what a recipe makes of its service, and the processes that serve it."""
+"""A bundle being served as a trial: what is asked of it, what a recipe makes of its service, and the processes that serve."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from strop.catalogue import write_recipe
 from strop.contract.draft import Draft, Facts
 from strop.contract.pytree import to_numpy
 from strop.contract.recipe import Recipe
-from strop.contract.serving import Service, ServingWorkload
+from strop.contract.service import Service
 from strop.contract.signature import Signature, as_call, call_leaves
+from strop.contract.workload import ServingWorkload
 from strop.errors import UsageError, WorkloadError
 from strop.ledger.files import write_atomic
 from strop.load.arrivals import parse_arrivals
@@ -29,10 +30,12 @@ from strop.measure.clock import usable_cpus
 from strop.serve.request import Bucket
 from strop.serve.stack import Stacker, read_padding
 
-BY_DTYPE = {dtype: name for name, dtype in reversed(DATATYPES.items())}
-"""Array dtype → datatype of the protocol; ``float32`` is FP32, not BF16."""
+BY_DTYPE = {dtype: name for name, dtype in DATATYPES.items() if name != "BF16"}
+"""Array dtype → datatype of the protocol."""
 POOL = 64
 """Different random requests."""
+LOOKED_AT = 2000
+"""Requests by which it is told how often they meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +76,22 @@ class ServingShop:
 
     def arm(self, prepared: Served, name: str) -> ArmSpec:
         """Describe a server, started by the very command a user would type."""
-        how = ["--max-rows", "1"]
-        if len(prepared.recipe):
-            path = self.folder / f"{prepared.recipe.key}.yaml"
-            write_atomic(path, write_recipe(prepared.recipe).encode())
-            how = ["--recipe", str(path)]
+        if not len(prepared.recipe):
+            return self._spec(name, "--max-rows", "1")
+        path = self.folder / f"{prepared.recipe.key}.yaml"
+        write_atomic(path, write_recipe(prepared.recipe).encode())
+        return self._spec(name, "--recipe", str(path))
+
+    def plain(self) -> ArmSpec:
+        """Describe a server that nothing is said to; it measures calls of all sizes when it starts."""
+        return self._spec("plain")
+
+    def _spec(self, name: str, *how: str) -> ArmSpec:
         asked = [str(Path(self.workload.bundle).resolve()), "--objective", f"{self.workload.within:.9f}s", *how]
         command = [*self.server, *asked, "--port", "0", "--admin-port", "0", "--json"]
-        return ArmSpec(name=name, target="strop.trial.server:open_server", arguments={"command": command, "cores": server_cores()})
+        return ArmSpec(
+            name=name, target="strop.trial.server:open_server", arguments={"command": command, "cores": server_cores()}
+        )
 
 
 def server_cores() -> list[int]:
@@ -122,8 +133,8 @@ def serving_draft(workload: ServingWorkload, traffic: Traffic, call: float, seed
         seed: of the run.
     """
     windows = traffic.windows
-    arrivals = np.concatenate([windows.draw(windows.rate, max(windows.seconds, 10 * call), number) for number in range(8)])
-    company = float((np.diff(arrivals) < call)[np.diff(arrivals) >= 0].mean()) if len(arrivals) > 1 else 0.0
+    gaps = np.diff(windows.draw(windows.rate, LOOKED_AT / windows.rate, seed))
+    company = float((gaps < call).mean()) if len(gaps) else 0.0
     return Draft(
         model=_no_model,
         workload=workload,

@@ -89,7 +89,9 @@ class DynamicBatching(Instruction):
             return "the bundle was made for a fixed number of rows; make one from examples of different batch sizes"
         company = notes.get("company")
         if company is not None and company < COMPANY:
-            return f"only {show_share(company)} of the requests arrive while another is being answered, so there is nothing to batch"
+            return (
+                f"only {show_share(company)} of the requests arrive while another is being answered, so there is nothing to batch"
+            )
         return None
 
     def at_serve(self, draft: Draft, tally: Tally) -> None:
