@@ -100,6 +100,7 @@ def end_staging(staging: Staging, found: Found) -> dict[str, Any]:
         "load": {
             "rate": staging.traffic.windows.rate,
             "within": staging.workload.within,
+            "told": staging.workload.told,
             "arrivals": Path(staging.workload.arrivals).name,
             "bundle": Path(staging.workload.bundle).name,
         },
@@ -148,12 +149,12 @@ def _accounts(record: Record) -> str:
     confirmed = record.confirmed
     if confirmed is None or "accounts" not in confirmed:
         return ""
-    parts = []
-    for arm, words in (("baseline", "a call per request"), ("candidate", "the result")):
+    told = []
+    for arm, words in (("baseline", "a call per request"), ("candidate", "by the recipe")):
         seen = confirmed["accounts"][arm]
         ends = ", ".join(f"{seen[name]} {name}" for name in ("ok", "refused", "expired", "failed", "timeout") if seen.get(name))
-        parts.append(f"{words}: {seen['sent']} sent, {ends}; {seen['good']} of the {seen['counted']} counted in time")
-    return f"{SAME_ANSWERS}. The generator's account, which the servers' own confirms: {'. '.join(parts)}"
+        told.append(f"{words}: {seen['sent']} sent, {ends}; {seen['good']} of the {seen['counted']} counted in time")
+    return f"{SAME_ANSWERS}. The generator's account, which the servers' own confirms: {'. '.join(told)}"
 
 
 def _virtual(record: Record) -> tuple[Finding, ...]:
@@ -172,5 +173,5 @@ def _next(folder: Path, report: RunReport, load: Mapping[str, Any] | None) -> tu
     """The command that serves by the recipe, where one was kept."""
     if not report.outcome.kept or load is None:
         return ()
-    line = f"strop serve {load['bundle']} --recipe {folder.name}/recipe.yaml --objective {1000 * load['within']:g}ms"
+    line = f"strop serve {load['bundle']} --recipe {folder.name}/recipe.yaml --objective {1000 * load['told']:g}ms"
     return (Command(line=line, what="serve by it"),)

@@ -11,7 +11,7 @@ from strop.contract.pytree import is_module
 from strop.contract.quality import Quality, agreement
 from strop.contract.ties import Trait
 from strop.errors import UsageError, WorkloadError
-from strop.units import Seconds, parse_rate, parse_seconds
+from strop.units import Ratio, Seconds, parse_rate, parse_seconds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,6 +40,10 @@ class Split:
 
 
 NO_DATA = Split(inputs=())
+
+ON_THE_WAY: Ratio = 0.05
+"""Share of the objective that is left for what a server does not see. A server that uses all of it up answers just too late
+when it has more to do than it can."""
 
 SHORTEST: Seconds = 0.1
 """A window must hold more than a few requests and the end of their queue."""
@@ -263,6 +267,11 @@ class ServingWorkload:
     def within(self) -> Seconds:
         """The objective in seconds."""
         return parse_seconds(self.objective) if isinstance(self.objective, str) else float(self.objective)
+
+    @property
+    def told(self) -> Seconds:
+        """The objective that the server is given: some of the time goes into the way there and back."""
+        return (1 - ON_THE_WAY) * self.within
 
     @property
     def per_second(self) -> float:

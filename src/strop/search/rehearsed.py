@@ -19,9 +19,9 @@ from strop.serve.policy import policy_of
 from strop.serve.scheduler import Scheduler
 from strop.serve.simulate import Arrival, simulate
 from strop.trial.serving import Traffic
-from strop.units import Ratio, Seconds
+from strop.units import Ratio
 
-REQUESTS = 3000
+REQUESTS = 1500
 """Requests served in virtual time for each setting."""
 NOTICEABLE: Ratio = 0.02
 """A share of requests by which a setting must be better in virtual time: one engine without noise shows shapes, not margins."""
@@ -52,7 +52,7 @@ def rehearse(service: Service, traffic: Traffic, seeds: Sequence[Seed], seed: in
         seed: of the arrivals.
     """
     windows, policy = traffic.windows, policy_of(service)
-    times = windows.draw(windows.rate, _seconds(windows.rate), seed)
+    times = windows.draw(windows.rate, REQUESTS / windows.rate, seed)
     shapes = itertools.cycle(traffic.buckets)
     arrivals = [Arrival(at=float(at), width=bucket.width, rows=rows) for at, (bucket, rows) in zip(times, shapes, strict=False)]
     truth = LatencyModel(seeds, policy.max_rows)
@@ -63,7 +63,3 @@ def best(goodputs: Sequence[Ratio]) -> int | None:
     """Return the place of a setting that is noticeably better than the first one, the default; ``None`` where none is."""
     place = max(range(len(goodputs)), key=goodputs.__getitem__)
     return place if goodputs[place] > goodputs[0] + NOTICEABLE else None
-
-
-def _seconds(rate: float) -> Seconds:
-    return REQUESTS / rate

@@ -154,7 +154,7 @@ class LatencyModel:
                 likely.append(scale * SPREAD)
                 continue
             ordered, scale = sorted(seen or curve.seen[source]), scale / curve.anchors[source]
-            middle = ordered[len(ordered) // 2] * scale
+            middle = ordered[(len(ordered) - 1) // 2] * scale  # of two the smaller: one slow batch is not typical yet
             typical.append(middle)
             likely.append(max(ordered[min(len(ordered) - 1, int(LIKELY * len(ordered)))] * scale, middle))
         curve.typical, curve.likely = self._table(typical), self._table(likely)

@@ -87,7 +87,7 @@ class ServingShop:
         return self._spec("plain")
 
     def _spec(self, name: str, *how: str) -> ArmSpec:
-        asked = [str(Path(self.workload.bundle).resolve()), "--objective", f"{self.workload.within:.9f}s", *how]
+        asked = [str(Path(self.workload.bundle).resolve()), "--objective", f"{self.workload.told:.9f}s", *how]
         command = [*self.server, *asked, "--port", "0", "--admin-port", "0", "--json"]
         return ArmSpec(
             name=name, target="strop.trial.server:open_server", arguments={"command": command, "cores": server_cores()}
@@ -140,7 +140,7 @@ def serving_draft(workload: ServingWorkload, traffic: Traffic, call: float, seed
         workload=workload,
         facts=Facts(notes={"batchable": float(traffic.batchable), "company": company}),
         seed=seed,
-        service=Service(objective=workload.within),
+        service=Service(objective=workload.told),
     )
 
 
