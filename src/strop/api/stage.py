@@ -163,8 +163,8 @@ def _virtual(record: Record) -> tuple[Finding, ...]:
         return ()
     low, high = min(shares["recipes"].values()), max(shares["recipes"].values())
     message = (
-        f"in virtual time {100 * shares['off']:.0f} % are answered in time as it comes, and {100 * low:.0f} to {100 * high:.0f} % "
-        f"by {len(shares['recipes'])} settings"
+        f"in virtual time {100 * shares['off']:.0f} % are answered in time as it comes, "
+        f"and {100 * low:.0f} to {100 * high:.0f} % by {len(shares['recipes'])} settings"
     )
     return (Finding(code="rehearsed", message=message, advice="a proposal of what to measure, and no result"),)
 

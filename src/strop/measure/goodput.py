@@ -102,7 +102,7 @@ def _edge(rounds: Sequence[Counts], inside: Ratio, outside: Ratio, confidence: R
 
     if not refused(outside):
         return outside
-    for _ in range(60):
+    for _ in range(40):
         middle = math.sqrt(inside * outside)
         inside, outside = (inside, middle) if refused(middle) else (middle, outside)
     return math.sqrt(inside * outside)

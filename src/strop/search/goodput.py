@@ -145,8 +145,8 @@ def _too_short(staging: Staging) -> dict[str, str] | None:
     left = show_seconds(max(0.0, staging.budget.left))
     return {
         "code": "budget-too-small",
-        "message": f"one comparison and its confirmation take about {show_seconds(2 * trial + staging.reserved)} here, and {left} "
-        f"are left",
+        "message": f"one comparison and its confirmation take about {show_seconds(2 * trial + staging.reserved)} here, "
+        f"and {left} are left",
         "advice": f"give a budget of {math.ceil(needed / 60)}m or more, or shorter windows",
     }
 

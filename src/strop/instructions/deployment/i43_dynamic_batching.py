@@ -101,4 +101,4 @@ class DynamicBatching(Instruction):
         service.max_rows, service.first_rows = self.max_batch, self.max_batch_size
         service.min_rows, service.scale, service.headroom = self.min_batch, self.scale_factor, self.memory_headroom
         if service.objective is None:
-            service.objective = self.timeout_micros * 1e-6
+            service.objective = self.timeout_micros / 1e6
