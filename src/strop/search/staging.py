@@ -21,8 +21,10 @@ from strop.trial.serving import ServingShop, Traffic, serving_draft
 from strop.units import Seconds
 
 START_TIMEOUT: Seconds = 120.0
-WINDOWS_TO_WARM = 1
-"""Windows that a fresh server serves before it is compared."""
+BETWEEN: Seconds = 0.2
+"""Opening and closing connections, waiting for the last late answer, continuing one server and stopping the other."""
+SPARE = 1.1
+"""A plan that must fit into what is left holds this many times what was estimated."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,13 +77,13 @@ class Staging(Run):
 
     @property
     def window_pair(self) -> Seconds:
-        """Both arms' windows."""
-        return 2 * self.traffic.windows.length
+        """Both arms' windows, with what is between them."""
+        return 2 * (self.traffic.windows.length + BETWEEN)
 
     @property
     def starting(self) -> Seconds:
         """Starting and warming one server."""
-        return float(self.curve["starting"]) + WINDOWS_TO_WARM * self.traffic.windows.length
+        return float(self.curve["starting"]) + self.window_pair / 2
 
     def expect(self, screened: Comparison | None = None) -> None:
         """Set aside what confirming takes; before anything was screened, of a large gain."""
@@ -89,12 +91,12 @@ class Staging(Run):
 
     def rounds_seconds(self, rounds: int, pairs: int) -> Seconds:
         """Return what ``rounds`` fresh pairs of servers take, with so many pairs of windows each."""
-        return rounds * (2 * self.starting + pairs * self.window_pair)
+        return SPARE * rounds * (2 * self.starting + pairs * self.window_pair)
 
     def pairs(self, screened: Comparison | None) -> int:
         """Return the pairs of a round, as screening advises, but no more than the budget holds in the fewest rounds."""
         if screened is None:
             return FAR_ROUND
         wanted = confirm_size(screened.evidence["sigma"], screened.evidence["theta"], self.request.delta, self.spread)
-        room = int((self.budget.left / LEAST_ROUNDS - 2 * self.starting) / self.window_pair)
+        room = int((self.budget.left / SPARE / LEAST_ROUNDS - 2 * self.starting) / self.window_pair)
         return max(FAR_ROUND, min(wanted, room))
