@@ -124,7 +124,7 @@ def test_a_recipe_says_how_to_serve_or_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_planted_server_is_improved_and_serves_by_the_recipe_that_was_kept(double_bundle: Path, tmp_path: Path) -> None:
     workload = strop.ServingWorkload(bundle=double_bundle, objective="200ms", rate=120, seconds=0.5, inputs=[ROW], name="planted")
-    request, run = Request(aim=Aim.GOODPUT, budget=240.0), tmp_path / "run"
+    request, run = Request(aim=Aim.GOODPUT, budget=130.0), tmp_path / "run"
     plan = {
         "command": "optimize",
         "version": "0",

@@ -240,9 +240,8 @@ def test_a_budget_too_small_is_told_with_the_one_that_would_do(searched: Callabl
     ran = searched(World(batching(0.3, 0.9), limit=40.0))
     assert ran.found.result is None and not ran.world.started
     (finding,) = ran.found.findings
-    assert finding.code == "budget-too-small" and re.fullmatch(
-        r"give a budget of \dm or more, or shorter windows", finding.advice
-    )
+    assert finding.code == "budget-too-small"
+    assert re.fullmatch(r"give a budget of \dm or more, or shorter windows", finding.advice)
 
 
 def test_a_budget_that_ends_in_the_confirmation_claims_nothing(searched: Callable[[World], Ran]) -> None:
