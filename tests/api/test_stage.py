@@ -136,6 +136,7 @@ def test_a_planted_server_is_improved_and_serves_by_the_recipe_that_was_kept(dou
     server = (sys.executable, str(PLANTED), "0.03", "0.0005", "0")
     with open_ledger(run, plan, resume=False) as ledger:
         with open_staging(workload, request, ledger, silent, server) as staging:
+            ledger.step("workload", lambda: {"digest": "", "unjudged": "a test", "original": ""})
             found = improve(staging)
             end = ledger.step("end", lambda: end_staging(staging, found))
         report = assemble_staging(run, ledger.elapsed)
