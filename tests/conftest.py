@@ -529,3 +529,24 @@ def _before_the_rest(folder: Path) -> str:
 def _hold_one_core() -> None:
     """One core is all a run needs; and threads of one process that wait for each other suffer most from other work."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+@pytest.fixture(scope="session")
+def double_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that doubles rows of four, in calls of any number of rows."""
+    import torch
+
+    import strop
+
+    place = tmp_path_factory.mktemp("bundles")
+    before = os.environ.get("STROP_CACHE")
+    os.environ["STROP_CACHE"] = str(place / "cache")
+    try:
+        model = torch.nn.Linear(4, 4, bias=False)
+        model.weight.data = 2 * torch.eye(4)
+        inputs = {"all": [torch.ones(2, 4), torch.ones(3, 4)]}
+        workload = strop.InferenceWorkload(model=lambda: model, inputs=inputs, quality=strop.unjudged("a test"), name="double")
+        strop.apply("strop: 1\ninstructions: {engine: {}}\n", workload, out=place / "double")
+    finally:
+        os.environ.pop("STROP_CACHE") if before is None else os.environ.update(STROP_CACHE=before)
+    return place / "double"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from strop.api.verify import verify
     from strop.contract.quality import MaxDrop, Quality, accuracy, agreement, corpus_metric, overlap, per_example, unjudged
     from strop.contract.recipe import Recipe
-    from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload
+    from strop.contract.workload import InferenceWorkload, ServingWorkload, Split, TrainingWorkload
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ _HOME = {
     "Quality": "strop.contract.quality",
     "Recipe": "strop.contract.recipe",
     "Result": "strop.api.result",
+    "ServingWorkload": "strop.contract.workload",
     "Split": "strop.contract.workload",
     "TrainingResult": "strop.api.train",
     "TrainingWorkload": "strop.contract.workload",
@@ -60,6 +61,7 @@ __all__ = [
     "Quality",
     "Recipe",
     "Result",
+    "ServingWorkload",
     "Split",
     "TrainingResult",
     "TrainingWorkload",

@@ -201,6 +201,29 @@ def train(
     return told(draft, recipe, draft.engine, tallies)
 
 
+def settle(draft: Draft, recipe: Recipe, host: Host) -> Preparation:
+    """Let a recipe settle how a bundle is served; the outcome is on the draft's ``service``.
+
+    Args:
+        draft: of a serving workload.
+        recipe: what to do to it.
+        host: the machine.
+    """
+    for instruction in recipe:
+        reason = instruction.decline(draft, host)
+        if Moment.SERVE not in instruction.moments():
+            reason = "it acts when the bundle is made, and this one is made already"
+        if reason:
+            return Preparation(outcome=Outcome.DECLINED, reason=f"{instruction.name}: {reason}")
+    tallies = walk(draft, recipe, Moment.SERVE, since=Moment.SERVE)
+    idle = [name for name, tally in tallies.items() if tally.total == 0]
+    return Preparation(
+        outcome=Outcome.NO_EFFECT if idle else Outcome.PREPARED,
+        reason=f"{', '.join(idle)} changed nothing in how the bundle is served" if idle else "",
+        tallies={name: tally.to_json() for name, tally in tallies.items()},
+    )
+
+
 def begin_training(draft: Draft, recipe: Recipe, host: Host) -> dict[str, Tally]:
     """Let the instructions act on the draft up to LOOP, so that a loop over it can be entered; return their tallies.
 

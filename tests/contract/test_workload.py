@@ -10,7 +10,7 @@ from torch import nn
 
 from strop.contract.quality import Quality, accuracy, agreement, corpus_metric, per_example, unjudged
 from strop.contract.ties import Trait
-from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload, Workload
+from strop.contract.workload import InferenceWorkload, ServingWorkload, Split, TrainingWorkload, Workload
 from strop.errors import WorkloadError
 
 X = [torch.ones(1, 2) for _ in range(3)]
@@ -145,3 +145,30 @@ def test_a_training_workload_with_a_hole_says_which(changed: dict[str, Any], wor
 
 def test_training_without_a_claim_about_quality_needs_no_evaluation_data() -> None:
     assert train(metric=unjudged("random labels"), confirming=Split(inputs=())).splits == {}
+
+
+def test_a_serving_workload_reads_times_and_rates_as_the_command_line_does() -> None:
+    workload = ServingWorkload(bundle="b", objective="50ms", rate="120/s", seconds="1.5s")
+    assert (workload.within, workload.per_second, workload.window) == (0.05, 120.0, 1.5)
+    assert workload.told == pytest.approx(0.0475), "the rest goes into the way there and back"
+    plain = ServingWorkload(bundle="b", objective=0.2, rate=3, seconds=1)
+    assert (plain.within, plain.per_second, plain.window, plain.arrivals) == (0.2, 3.0, 1.0, "poisson")
+    assert plain.traits == {Trait.SERVING} and not plain.calibration.inputs
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objective": "soon"}, "a serving workload cannot be read: a duration was expected"),
+        ({"rate": "many"}, "a serving workload cannot be read"),
+        ({"rate": 0}, "rate of a serving workload must be positive; got 0"),
+        ({"objective": -1.0}, "objective of a serving workload must be positive"),
+        ({"objective": float("nan")}, "objective of a serving workload must be positive"),
+        ({"seconds": 0.01}, r"the length of a window, must be 0\.1 or more"),
+        ({"objective": None}, "a serving workload cannot be read"),
+        ({"inputs": iter([1])}, "inputs is a list_iterator; give a list"),
+    ],
+)
+def test_a_serving_workload_that_makes_no_sense_says_why(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(WorkloadError, match=words):
+        ServingWorkload(bundle="b", **settings)

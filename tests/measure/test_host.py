@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from strop.measure.host import Host, cache_sizes, control_groups, read_host, system_text, usable_cores, usable_memory
+from strop.measure.host import (
+    Host,
+    cache_sizes,
+    control_groups,
+    free_memory,
+    read_host,
+    system_text,
+    usable_cores,
+    usable_memory,
+)
 
 
 def lay(root: Path, files: dict[str, str]) -> Path:
@@ -141,3 +150,21 @@ def test_accelerators_are_asked_for_only_when_wanted(monkeypatch: pytest.MonkeyP
 def test_missing_text_is_empty(tmp_path: Path) -> None:
     assert system_text(tmp_path / "nothing") == ""
     assert system_text(lay(tmp_path, {"a": " x \n"}) / "a") == "x"
+
+
+def test_free_memory_is_the_least_share_that_anybody_leaves(machine: Path) -> None:
+    lay(machine, {"proc/meminfo": "MemTotal: 1000 kB\nMemAvailable: 600 kB\n"})
+    assert free_memory(machine) == 0.6
+    lay(
+        machine,
+        {
+            "sys/fs/cgroup/job/memory.max": "1000",
+            "sys/fs/cgroup/job/memory.current": "900",
+            "sys/fs/cgroup/job/memory.stat": "anon 500\ninactive_file 300\n",
+        },
+    )
+    assert free_memory(machine) == pytest.approx(0.4), "cached files are given back when memory is asked for"
+
+
+def test_free_memory_of_an_unknown_machine_is_all(tmp_path: Path) -> None:
+    assert free_memory(tmp_path) == 1.0

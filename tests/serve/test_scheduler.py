@@ -391,3 +391,36 @@ def test_a_scheduler_is_quiet_only_when_nothing_waits_or_runs() -> None:
     assert not kept.quiet, "nobody wants the batch any more, and still it runs"
     kept.finish(0.1, batch)
     assert kept.quiet
+
+
+def test_one_slow_batch_at_the_start_does_not_make_a_server_refuse_everything() -> None:
+    """A slow first batch makes the likely time of every batch longer than the objective; nothing else would teach better."""
+    kept = scheduler(objective=0.1, max_rows=1)
+    kept.offer(0.0, request(0))
+    kept.finish(0.031, started(kept, 0.0))  # three times what was expected; first ones beyond that count as compiling
+    kept.latency.observe(1, 1, 0.095)
+    assert 1.1 * kept.latency.likely(1, 1) > 0.1, "or nothing is shown"
+    answered, now = 0, 0.1
+    for number in range(1, 60):
+        now += 0.03
+        if kept.offer(now, request(number, now, deadline=now + 0.1)) is None:
+            kept.finish(now + 0.011, started(kept, now))
+            answered += 1
+    assert answered == 59
+
+
+def test_rows_are_preferred_where_they_wait_and_half_the_objective_allows() -> None:
+    for least, expected in ((1, 1), (6, 6), (8, 1)):
+        policy = Policy(objective=0.1, max_rows=8, min_rows=least)
+        seeds = [Seed(width=1, rows=1, seconds=5e-3), Seed(width=1, rows=8, seconds=64e-3)]  # fewer are quicker per row
+        kept = Scheduler(policy, LatencyModel(seeds, 8))
+        for number in range(8):
+            kept.offer(0.0, request(number, level=1))
+        assert len(started(kept, 0.0).requests) == expected, least
+
+
+def test_the_rows_of_a_batch_begin_where_the_policy_says() -> None:
+    kept = scheduler(max_rows=8, first_rows=3)
+    for number in range(8):
+        kept.offer(0.0, request(number))
+    assert len(started(kept, 0.0).requests) == 3

@@ -79,6 +79,8 @@ def _arm(pairs: Sequence[Pair], arm: str, points: Sequence[str]) -> tuple[Latenc
     for point in points:
         blocks = call_seconds([p for p in pairs if p.voided is None] or pairs, arm, point)
         calls = [seconds for block in blocks for seconds in block]
+        if not calls:  # a server that answered nothing in time
+            continue
         rows.append(
             Latency(
                 point=point,

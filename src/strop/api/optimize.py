@@ -13,21 +13,23 @@ from strop.api.assemble import assemble
 from strop.api.bundles import save_bundle
 from strop.api.result import KEPT, NOTHING_PAID, Result
 from strop.api.run import open_ledger, open_session, refer
+from strop.api.stage import SAME_ANSWERS, assemble_staging, end_staging, open_staging
 from strop.api.tune import assemble_tuning, end_tuning, open_tuning
 from strop.api.warm import record_latency
 from strop.bundle.manifest import Origin
 from strop.catalogue import get, write_recipe
 from strop.contract.card import Aim
 from strop.contract.instruction import identity
-from strop.contract.quality import MaxDrop, Quality
+from strop.contract.quality import MaxDrop, Quality, unjudged
 from strop.contract.recipe import Recipe
-from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
+from strop.contract.workload import InferenceWorkload, ServingWorkload, TrainingWorkload, Workload
 from strop.errors import UsageError, did_you_mean
 from strop.ledger.files import seal, write_atomic, write_json
 from strop.ledger.ledger import Ledger
 from strop.observe import Event, Level, Observer, silent
 from strop.report.html import render_html
 from strop.report.model import RunReport
+from strop.search.goodput import improve
 from strop.search.optimize import Search, describe, search
 from strop.search.request import Request
 from strop.search.session import Session
@@ -35,8 +37,18 @@ from strop.search.tune import tune
 from strop.trial.reference import Reference
 from strop.units import parse_seconds
 
-AIMS = {InferenceWorkload: (Aim.LATENCY, Aim.THROUGHPUT), TrainingWorkload: (Aim.THROUGHPUT,)}
+AIMS = {
+    InferenceWorkload: (Aim.LATENCY, Aim.THROUGHPUT),
+    TrainingWorkload: (Aim.THROUGHPUT,),
+    ServingWorkload: (Aim.GOODPUT,),
+}
 """Kind of workload → what can be asked of it."""
+
+REPORTS = {InferenceWorkload: assemble, TrainingWorkload: assemble_tuning, ServingWorkload: assemble_staging}
+"""Kind of workload → what makes the report of its run."""
+
+FINISHED = {TrainingWorkload: "trains", ServingWorkload: "serves"}
+"""Kinds of workloads whose runs end in a recipe and no bundle → how their plans say so."""
 
 
 def optimize(
@@ -54,14 +66,16 @@ def optimize(
     observer: Observer = silent,
     **options: str,
 ) -> Result:
-    """Find what makes a model, or its training, faster on this machine without losing quality, and prove it.
+    """Find what makes a model, its training or its service faster on this machine without losing quality, and prove it.
 
-    Of a training workload the settings of the training are tried: the result is a recipe for :func:`strop.train`.
+    Of a training workload the settings of the training are tried: the result is a recipe for :func:`strop.train`. Of a serving
+    workload it is a recipe for ``strop serve``.
 
     Args:
         workload: a workload file (``path.py`` or ``path.py:function``), ``hf:FOLDER-OR-ID``, or a live
-            :class:`strop.InferenceWorkload` or :class:`strop.TrainingWorkload`.
-        aim: ``"latency"`` (time of a call) or ``"throughput"`` (time for many calls; of a training: samples per second).
+            :class:`strop.InferenceWorkload`, :class:`strop.TrainingWorkload` or :class:`strop.ServingWorkload`.
+        aim: ``"latency"`` (time of a call), ``"throughput"`` (time for many calls; of a training: samples per second), or
+            ``"goodput"`` (of a service: requests answered within the objective).
         max_drop: quality that may be lost: ``"1%"`` of the original's value, ``"1pt"`` (0.01) or a plain number.
         budget: time for everything: ``"4m"``, ``"90s"`` or seconds.
         out: the run directory; default ``runs/<name>``.
@@ -95,11 +109,12 @@ def optimize(
         loaded = workload if isinstance(workload, Workload) else reference.load_any()
         _check_asked(loaded, request)
         folder = Path(out) if out is not None else Path("runs") / _name(workload)
-        plan = {**_plan(workload, reference, request, resume, folder), "trains": isinstance(loaded, TrainingWorkload)}
+        kind = type(loaded)
+        plan = {**_plan(workload, reference, request, resume, folder), **{w: k is kind for k, w in FINISHED.items()}}
         with open_ledger(folder, plan, resume=resume) as ledger:
             ledger.count(time.monotonic() - begun)
             _run(reference, loaded, request, ledger, observer)
-            return _close(ledger, observer, assemble_tuning if isinstance(loaded, TrainingWorkload) else assemble)
+            return _close(ledger, observer, REPORTS[kind])
 
 
 def _run(reference: Reference, loaded: Workload, request: Request, ledger: Ledger, observer: Observer) -> None:
@@ -111,6 +126,12 @@ def _run(reference: Reference, loaded: Workload, request: Request, ledger: Ledge
                 _note_workload(ledger, reference, loaded.metric)
                 tuned = tune(tuning)
                 ledger.step("end", lambda: end_tuning(tuning, tuned))
+            return
+        if isinstance(loaded, ServingWorkload):
+            with open_staging(loaded, request, ledger, observer) as staging:
+                _note_workload(ledger, reference, unjudged(SAME_ANSWERS))
+                found_ways = improve(staging)
+                ledger.step("end", lambda: end_staging(staging, found_ways))
             return
         with open_session(reference, request, ledger, observer, loaded=loaded) as session:
             _note_workload(ledger, reference, loaded.quality)
@@ -130,8 +151,8 @@ def _check_asked(loaded: Workload, request: Request) -> None:
     allowed = [str(aim) for aim in AIMS[type(loaded)]]
     if str(request.aim) not in allowed:
         raise UsageError(f"aim {str(request.aim)!r} cannot be asked of a strop.{kind}; ask for {' or '.join(allowed)}: --aim …")
-    if request.exact and isinstance(loaded, TrainingWorkload):
-        raise UsageError("--exact needs more rounds than are measured of a training; leave it out.")
+    if request.exact and type(loaded) in FINISHED:
+        raise UsageError("--exact needs more rounds than are measured of a training or a service; leave it out.")
 
 
 def _note_workload(ledger: Ledger, reference: Reference, quality: Quality) -> None:

@@ -43,4 +43,4 @@ class Record:
     def confirmed(self) -> Mapping[str, Any] | None:
         """Timing of the claim; ``None`` where none was made, or quality had already refuted it."""
         row: Mapping[str, Any] | None = self.result(f"confirm/{self.claimed}")
-        return row
+        return row if row is not None and row["confirm"] is not None else None

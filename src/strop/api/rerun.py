@@ -66,8 +66,9 @@ def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer 
     plan, recipe_file = read_json(folder / "plan.json"), folder / "recipe.yaml"
     if plan.get("reference") is None:
         raise WorkloadError(f"{folder} was made from a live object, which no other process can rebuild; only files can be rerun.")
-    if plan.get("trains"):
-        raise UsageError(f"{folder} is about a training; measure it again by strop optimize with another --seed and --out.")
+    if plan.get("trains") or plan.get("serves"):
+        what = "training" if plan.get("trains") else "service"
+        raise UsageError(f"{folder} is about a {what}; measure it again by strop optimize with another --seed and --out.")
     if not recipe_file.exists():
         raise UsageError(f"{folder} kept nothing, so there is no claim to measure again.")
     recipe = read_recipe(recipe_file)

@@ -56,8 +56,8 @@ def refer(workload: str | Path | Workload, **options: str) -> Iterator[Reference
         yield parse_reference(str(workload), **options)
     else:
         raise WorkloadError(
-            f"a workload is a file, hf:FOLDER-OR-ID, a strop.InferenceWorkload or a strop.TrainingWorkload; "
-            f"got a {type(workload).__name__}."
+            f"a workload is a file, hf:FOLDER-OR-ID, a strop.InferenceWorkload, a strop.TrainingWorkload or a "
+            f"strop.ServingWorkload; got a {type(workload).__name__}."
         )
 
 

@@ -6,18 +6,26 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from strop import bundle
 from strop.api.warm import OPEN_WARM, ROWS, open_warm, stacker_for
 from strop.bundle.name import model_name
-from strop.errors import UsageError
+from strop.catalogue import read_recipe
+from strop.contract.draft import Draft, Facts
+from strop.contract.recipe import Recipe
+from strop.contract.service import Service
+from strop.contract.workload import ServingWorkload
+from strop.errors import RecipeError, UsageError
+from strop.measure.host import free_memory, read_host
 from strop.observe import Event, Level, Observer, silent
+from strop.pipeline import Outcome, settle
 from strop.serve.app import App
 from strop.serve.desk import Desk
 from strop.serve.isolated import ProcessWorkers
 from strop.serve.latency import LatencyModel
 from strop.serve.limits import Limits
-from strop.serve.policy import Policy
+from strop.serve.policy import Policy, policy_of
 from strop.serve.scheduler import Scheduler
 from strop.serve.version import Loader, Version
 from strop.serve.workers import ThreadWorkers, Workers
@@ -27,7 +35,7 @@ from strop.units import Seconds, parse_seconds, show_seconds
 def serve(
     folder: str | Path,
     *,
-    objective: str | Seconds = "100ms",
+    objective: str | Seconds | None = None,
     host: str = "127.0.0.1",
     port: int = 8080,
     grpc_port: int | None = 9000,
@@ -35,7 +43,8 @@ def serve(
     name: str = "",
     executors: int = 1,
     workers: int = 0,
-    max_rows: int = ROWS,
+    max_rows: int | None = None,
+    recipe: str | Path | Recipe | None = None,
     workload: str | None = None,
     trust: bool = False,
     observer: Observer = silent,
@@ -47,6 +56,7 @@ def serve(
     Args:
         folder: the bundle.
         objective: time within which requests are to be answered, for instance ``"50ms"``; what cannot be is refused at once.
+            Default: what the recipe says, else 100 ms.
         host: address to listen on.
         port: of the protocol; 0 takes any that is free.
         grpc_port: of the protocol on gRPC; 0 takes any that is free, ``None`` leaves it out.
@@ -55,7 +65,8 @@ def serve(
         executors: batches run side by side, by threads of this process.
         workers: processes that run batches instead, each with the model in memory of its own: slower by the way there and
             back, but what ends one ends nothing else. 0: none.
-        max_rows: most rows of a batch.
+        max_rows: most rows of a batch; default: what the recipe says, else :data:`~strop.api.warm.ROWS`.
+        recipe: how to serve it, as ``strop optimize`` found it: a recipe, its YAML, or a file that holds it.
         workload: workload file, for bundles of the eager engine.
         trust: open a bundle that can execute code although it was not written on this machine.
         observer: told when the server listens, drains and meets faults.
@@ -63,21 +74,24 @@ def serve(
     Raises:
         ArtefactError: the bundle cannot be opened.
         UsageError: a port is taken, or one call already takes longer than the objective.
+        RecipeError: the recipe does not say how to serve, or both it and ``max_rows`` do.
         MissingExtraError: the server's packages are not installed.
     """
     from strop.serve.server import Address, new_loop, serve
 
     started = time.perf_counter()
-    folder = Path(folder).resolve()
+    folder = Path(folder).absolute()
     if workers and executors != 1:
         raise UsageError(f"batches run in threads or in processes; got executors={executors} and workers={workers}. Give one.")
     if workers < 0:
         raise UsageError(f"workers are counted from 0; got workers={workers}.")
-    policy = Policy(
-        objective=parse_seconds(objective) if isinstance(objective, str) else objective,
-        executors=workers or executors,
-        max_rows=max_rows,
-    )
+    wanted = parse_seconds(objective) if isinstance(objective, str) else objective
+    service = Service(objective=wanted, executors=workers or executors, max_rows=ROWS if max_rows is None else max_rows)
+    if recipe is not None:
+        if max_rows is not None:
+            raise RecipeError("the recipe says how many rows a batch may hold; leave out --max-rows, or the recipe.")
+        service = settled(recipe, folder, replace(service, max_rows=1))
+    policy = policy_of(service)
     called = model_name(folder, name)
     address = Address(host=host, port=port, grpc_port=grpc_port, admin_port=admin_port)
 
@@ -99,6 +113,24 @@ def serve(
             version.workers.close()  # where serving did not begin; may be called again
 
 
+def settled(recipe: str | Path | Recipe, folder: Path, service: Service) -> Service:
+    """Return how a recipe says that a bundle is served.
+
+    Raises:
+        RecipeError: it cannot be read, holds what does not act on serving, or changes nothing.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    draft = Draft(model=_no_model, workload=ServingWorkload(bundle=folder), facts=Facts(), seed=0, service=service)
+    told = settle(draft, chosen, read_host())
+    if told.outcome is not Outcome.PREPARED or not len(chosen):
+        raise RecipeError(f"the recipe does not say how to serve: {told.reason or 'it is empty'}.")
+    return draft.service
+
+
+def _no_model() -> Any:
+    raise UsageError("serving acts on a bundle, which has no model in code.")
+
+
 def build_app(version: Version, policy: Policy, name: str, observer: Observer = silent) -> App:
     """Return the service of a version, ready to answer; needs a running event loop. Its desk owns the version's workers.
 
@@ -111,7 +143,7 @@ def build_app(version: Version, policy: Policy, name: str, observer: Observer = 
     if not version.stacker.batchable:
         policy = replace(policy, max_rows=1)
         observer(Event("serve.unbatched", "the bundle has a fixed number of rows: requests run one by one", Level.WARNING))
-    desk = Desk(version.workers, version.stacker, Scheduler(policy, version.latency), observer=observer)
+    desk = Desk(version.workers, version.stacker, Scheduler(policy, version.latency, free_memory), observer=observer)
     return App(desk, version.signature, name=name, platform=f"strop_{version.engine}", limits=Limits())
 
 

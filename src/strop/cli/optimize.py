@@ -9,7 +9,9 @@ from strop.cli._shared import as_json, hub_options, observer, print_json, quiet,
 
 @click.command()
 @reference
-@click.option("--aim", default="latency", show_default=True, help="latency, or throughput (which is what trainings have).")
+@click.option(
+    "--aim", default="latency", show_default=True, help="latency, throughput (also of trainings), or goodput (of services)."
+)
 @click.option("--max-drop", default="1%", show_default=True, help="Quality that may be lost: 1% (of the original), 1pt or 0.01.")
 @click.option("--budget", default="10m", show_default=True, help="Time for everything, for instance 90s or 4m.")
 @click.option("--out", default=None, help="Run directory.  [default: runs/NAME]")
@@ -42,7 +44,8 @@ def command(
     """Find what makes WORKLOAD faster here without losing quality, and prove it.
 
     WORKLOAD is a Python file (path.py or path.py:function) or hf:FOLDER-OR-ID. Of a training workload the settings of its
-    training are tried; the result is a recipe for strop train.
+    training are tried; the result is a recipe for strop train. Of a serving workload (--aim goodput) ways of batching are
+    tried on real servers under its load; the result is a recipe for strop serve.
     """
     from strop.api.optimize import optimize
     from strop.report.text import render_summary

@@ -11,7 +11,9 @@ from strop.cli._shared import quiet
 
 @click.command()
 @click.argument("bundle")
-@click.option("--objective", default="100ms", show_default=True, help="Time within which requests are to be answered.")
+@click.option(
+    "--objective", default=None, help="Time within which requests are to be answered.  [default: the recipe's, or 100ms]"
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every network.")
 @click.option("--port", default=8080, show_default=True, help="Port of the protocol; 0 takes a free one.")
 @click.option("--grpc-port", default=9000, show_default=True, help="Port of the protocol on gRPC; 0 takes a free one.")
@@ -22,14 +24,15 @@ from strop.cli._shared import quiet
 @click.option(
     "--workers", default=0, show_default=True, help="Run batches in so many processes instead: a crash ends one of them."
 )
-@click.option("--max-rows", default=64, show_default=True, help="Most rows of a batch.")
+@click.option("--max-rows", default=None, type=int, help="Most rows of a batch.  [default: 64]")
+@click.option("--recipe", default=None, help="How to batch, as strop optimize --aim goodput found it.")
 @click.option("--workload", default=None, help="Workload file, for bundles of the eager engine.")
 @click.option("--trust", is_flag=True, help="Open a bundle that can execute code and was not made on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on standard output and nothing else.")
 @quiet
 def command(
     bundle: str,
-    objective: str,
+    objective: str | None,
     host: str,
     port: int,
     grpc_port: int,
@@ -38,7 +41,8 @@ def command(
     name: str,
     executors: int,
     workers: int,
-    max_rows: int,
+    max_rows: int | None,
+    recipe: str | None,
     workload: str | None,
     trust: bool,
     as_json: bool,
@@ -61,6 +65,7 @@ def command(
 
     served = serve(
         bundle, objective=objective, host=host, port=port, grpc_port=None if no_grpc else grpc_port, admin_port=admin_port,
-        name=name, executors=executors, workers=workers, max_rows=max_rows, workload=workload, trust=trust, observer=show,
+        name=name, executors=executors, workers=workers, max_rows=max_rows, recipe=recipe, workload=workload, trust=trust,
+        observer=show,
     )  # fmt: skip
     return 0 if served else 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from strop.contract.pytree import is_module
+from strop.contract.service import Service
 from strop.contract.signature import Signature
 from strop.contract.tally import Tally
 from strop.contract.training import Training
@@ -28,7 +29,8 @@ class Facts:
         points: operating point → number of example inputs.
         splits: split → number of inputs.
         dynamic: an input dimension other than the first, the batch, varies.
-        notes: anything the diagnosis adds, for instance ``{"compute_bound": 1.0}``.
+        notes: anything the diagnosis adds, for instance ``{"compute_bound": 1.0}``; of a serving workload ``batchable`` (0 or 1)
+            and ``company``, the share of requests that arrive while the one before is being answered.
     """
 
     parameters: int = 0
@@ -130,6 +132,7 @@ class Draft:
         quantization: intent declared at LOWER.
         layout: memory layout of four-dimensional activations and weights.
         engine_options: options of opening, set at ENGINE.
+        service: how requests become calls, set at SERVE.
     """
 
     model: Built = Built()
@@ -144,3 +147,4 @@ class Draft:
     quantization: Quantization | None = None
     layout: Literal["contiguous", "channels_last"] = "contiguous"
     engine_options: EngineOptions = field(default_factory=EngineOptions)
+    service: Service = field(default_factory=Service)

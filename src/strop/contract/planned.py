@@ -50,7 +50,6 @@ PLANNED = (
     Planned(40, "heterogeneous_pipeline", _I, "Overlap CPU pre-processing with accelerator inference"),
     Planned(41, "model_partitioning", _I, "Split a model by a memory budget and load parts on demand"),
     Planned(42, "edge_export", _I, "Export to a small runtime for edge devices"),
-    Planned(43, "dynamic_batching", _P, "Batch concurrent requests as far as the latency objective allows"),
     Planned(44, "dynamic_priority_scheduler", _P, "Re-rank tasks that share a machine"),
     Planned(45, "input_sanitization", _P, "Refuse or replace inputs that carry known triggers"),
     Planned(46, "autoscaling", _P, "Scale replicas by queue and utilisation"),

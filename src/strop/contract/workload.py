@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from strop.contract.pytree import is_module
 from strop.contract.quality import Quality, agreement
 from strop.contract.ties import Trait
-from strop.errors import WorkloadError
+from strop.errors import UsageError, WorkloadError
+from strop.units import Ratio, Seconds, parse_rate, parse_seconds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +40,13 @@ class Split:
 
 
 NO_DATA = Split(inputs=())
+
+ON_THE_WAY: Ratio = 0.05
+"""Share of the objective that is left for what a server does not see. A server that uses all of it up answers just too late
+when it has more to do than it can."""
+
+SHORTEST: Seconds = 0.1
+"""A window must hold more than a few requests and the end of their queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,5 +221,68 @@ HOW = {
 }
 """What to give where a function is missing."""
 
-Workload = InferenceWorkload | TrainingWorkload
-"""Any kind of workload; the serving kind joins this union when it is built."""
+
+@dataclass(frozen=True, kw_only=True)
+class ServingWorkload:
+    """A bundle to be served: how requests arrive, what they hold, and within which time they are to be answered.
+
+    Attributes:
+        bundle: the bundle's folder.
+        objective: time from a request's scheduled arrival to its answer, for instance ``"50ms"``.
+        rate: requests per second, for instance ``"200/s"``.
+        arrivals: ``"poisson"``, ``"uniform"``, ``"bursts:8"``, or the path of a CSV file with one time per line, as
+            ``strop load`` takes them.
+        inputs: what requests hold, in the order they come and again from the start; each as one call takes it, a tensor, a
+            tuple of positional or a dict of keyword arguments. Empty: random ones within the declared shapes.
+        seconds: length of the windows in which two ways of serving are compared; a few hundred requests make a good one.
+        name: shown in reports.
+    """
+
+    bundle: str | Path
+    objective: str | Seconds = "100ms"
+    rate: str | float = "100/s"
+    arrivals: str | Path = "poisson"
+    inputs: Sequence[Any] = ()
+    seconds: str | Seconds = 2.0
+    name: str = ""
+
+    traits = frozenset({Trait.SERVING})
+    calibration: ClassVar[Split] = NO_DATA
+    """A bundle was calibrated when it was made."""
+
+    def __post_init__(self) -> None:
+        try:
+            positive = {"objective": self.within, "rate": self.per_second, "seconds": self.window}
+        except (UsageError, TypeError, ValueError) as error:
+            raise WorkloadError(f"a serving workload cannot be read: {error}") from error
+        for name, value in positive.items():
+            if not value > 0:
+                raise WorkloadError(f"{name} of a serving workload must be positive; got {getattr(self, name)!r}.")
+        if self.window < SHORTEST:
+            raise WorkloadError(f"seconds, the length of a window, must be {SHORTEST:g} or more; got {self.seconds!r}.")
+        if not hasattr(self.inputs, "__len__"):
+            raise WorkloadError(f"inputs is a {type(self.inputs).__name__}; give a list of example inputs.")
+
+    @property
+    def within(self) -> Seconds:
+        """The objective in seconds."""
+        return parse_seconds(self.objective) if isinstance(self.objective, str) else float(self.objective)
+
+    @property
+    def told(self) -> Seconds:
+        """The objective that the server is given: some of the time goes into the way there and back."""
+        return (1 - ON_THE_WAY) * self.within
+
+    @property
+    def per_second(self) -> float:
+        """The rate as a number."""
+        return parse_rate(self.rate) if isinstance(self.rate, str) else float(self.rate)
+
+    @property
+    def window(self) -> Seconds:
+        """The length of a window in seconds."""
+        return parse_seconds(self.seconds) if isinstance(self.seconds, str) else float(self.seconds)
+
+
+Workload = InferenceWorkload | TrainingWorkload | ServingWorkload
+"""Any kind of workload."""

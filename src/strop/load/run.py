@@ -130,7 +130,7 @@ async def _run(plan: LoadPlan, watch: Watch) -> LoadResult:
     runs: list[Run] = []
     async with Client(base) as client:
         target, requests = await _prepare(client, path, plan)
-        with _many_connections(), _Interrupt() as interrupt:
+        with many_connections(), _Interrupt() as interrupt:
             for rate, schedule in schedules.items():
                 if runs:
                     await asyncio.sleep(PAUSE)
@@ -215,7 +215,7 @@ class _Interrupt:
 
 
 @contextlib.contextmanager
-def _many_connections() -> Iterator[None]:
+def many_connections() -> Iterator[None]:
     """Allow as many open sockets as the hard limit does: every request in flight holds one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

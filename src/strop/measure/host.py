@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strop.measure.clock import usable_cpus
-from strop.units import Bytes
+from strop.units import Bytes, Ratio
 
 UNTOUCHED: Bytes = 2 << 30
 """Addresses that libraries reserve and never touch; without them even ``import torch`` would fail on a small machine."""
@@ -111,6 +111,22 @@ def usable_memory(root: Path = Path("/")) -> Bytes:
         found = [system_text(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
         limits += [int(text) for text in found if text.isdigit()]
     return min(limits)
+
+
+def free_memory(root: Path = Path("/")) -> Ratio:
+    """Return the share of the memory this process may use that is still free, control groups included; 1 where unknown."""
+    free: list[Ratio] = []
+    rows = dict(line.split(":", 1) for line in system_text(root / "proc/meminfo").splitlines() if ":" in line)
+    if "MemAvailable" in rows and "MemTotal" in rows:
+        free.append(int(rows["MemAvailable"].split()[0]) / max(1, int(rows["MemTotal"].split()[0])))
+    for folder in control_groups("memory", root):
+        stat = dict(line.split(" ", 1) for line in system_text(folder / "memory.stat").splitlines() if " " in line)
+        cached = int(stat.get("total_inactive_file", stat.get("inactive_file", "0")))  # given back when it is asked for
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            most, taken = system_text(folder / limit), system_text(folder / used)
+            if most.isdigit() and taken.isdigit() and int(most):
+                free.append(1 - (int(taken) - cached) / int(most))
+    return max(0.0, min(free, default=1.0))
 
 
 def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from strop.errors import MeasureError
 from strop.measure.confirm import RoundStatistics, proven_by, round_statistics
+from strop.measure.goodput import Counts, goodput_statistics
 from strop.measure.plan import ConfirmPlan, ScreenPlan
 from strop.measure.ratios import ALL, FloatArray, huber, log_ratios, spread
 from strop.measure.result import Comparison, Finding, Interval, Pair, Verdict
@@ -148,6 +149,8 @@ def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str
     Raises:
         MeasureError: a pair lacks a block, or fewer than two rounds hold two pairs or more.
     """
+    if plan.metric == "goodput":
+        return _judge_goodput(pairs, plan, points)
     numbers = list(dict.fromkeys(pair.round for pair in pairs))
     used = [pair for pair in pairs if pair.round in set(numbers[: plan.rounds])]
     all_kept = voiding_fails(used) or _leaves_a_bare_round(used)
@@ -173,6 +176,44 @@ def judge_confirm(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str
             findings.append(_finding("unplanned-rounds", f"{surplus} rounds beyond the plan were left out", ""))
         result[point] = _confirmed(point, verdict, statistics, sum(map(len, kept)), plan, tuple(findings))
     return result
+
+
+def _judge_goodput(pairs: Sequence[Pair], plan: ConfirmPlan, points: Sequence[str]) -> dict[str, Comparison]:
+    """Judge what servers answered in time; the load comes to all their windows alike, so that there is one point in truth."""
+    numbers = list(dict.fromkeys(pair.round for pair in pairs))[: plan.rounds]
+    counts = [
+        Counts(
+            *(np.array([_in_time(p, arm) for p in pairs if p.round == n], dtype=np.float64) for arm in ("baseline", "candidate"))
+        )
+        for n in numbers
+    ]
+    if len(counts) < 2 or min(len(c.baseline) for c in counts) < 2:
+        sizes = ", ".join(str(len(c.baseline)) for c in counts) or "none"
+        raise MeasureError(f"a claim about goodput needs two rounds of two pairs or more; pairs by round: {sizes}")
+    found, findings = goodput_statistics(counts, plan), []
+    verdict = found.verdict
+    if len(numbers) < plan.needed:
+        findings.append(_finding("incomplete", f"{len(numbers)} of {plan.rounds} planned rounds were measured", "resume the run"))
+        verdict = Verdict.UNDECIDED
+    return {
+        point: Comparison(
+            point=point,
+            phase="confirm",
+            verdict=verdict,
+            speedup=found.speedup,
+            pairs=sum(len(c.baseline) for c in counts),
+            rounds=found.rounds,
+            alpha=plan.alpha,
+            delta=plan.delta,
+            evidence={arm: float(sum(getattr(c, arm).sum() for c in counts)) for arm in ("baseline", "candidate")},
+            findings=tuple(findings),
+        )
+        for point in (*points, ALL)
+    }
+
+
+def _in_time(pair: Pair, arm: str) -> int:
+    return sum(len(block.calls_ns) for block in pair.blocks if block.arm == arm)
 
 
 def _confirmed(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from strop.errors import UsageError
 from strop.units import Ratio
 
-Metric = Literal["latency", "throughput"]
-"""``"latency"``: the median over the calls of a pair of blocks; ``"throughput"``: their total times."""
+Metric = Literal["latency", "throughput", "goodput"]
+"""``"latency"``: the median over the calls of a pair of blocks; ``"throughput"``: their total times; ``"goodput"``: how many
+calls they hold, where a block holds what a server answered in time in a window of one schedule."""
+
+METRICS = get_args(Metric)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class ScreenPlan:
         _check(0 < self.alpha < 1, "alpha", self.alpha, "between 0 and 1")
         _check(0 < self.alpha_futility < 1, "alpha_futility", self.alpha_futility, "between 0 and 1")
         _check(1 <= self.min_pairs <= self.max_pairs, "min_pairs", self.min_pairs, f"from 1 to max_pairs = {self.max_pairs}")
-        _check(self.metric in ("latency", "throughput"), "metric", self.metric, "'latency' or 'throughput'")
+        _check(self.metric in METRICS, "metric", self.metric, f"one of {', '.join(METRICS)}")
         _check(self.spread > 0, "spread", self.spread, "more than 0")
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +87,7 @@ class ConfirmPlan:
         _check(self.rounds >= 2, "rounds", self.rounds, "2 or more: one process pair says nothing about the next")
         _check(2 <= self.needed <= self.rounds, "least", self.least, f"0, or from 2 to rounds = {self.rounds}")
         _check(self.pairs >= 2, "pairs", self.pairs, "2 or more")
-        _check(self.metric in ("latency", "throughput"), "metric", self.metric, "'latency' or 'throughput'")
+        _check(self.metric in METRICS, "metric", self.metric, f"one of {', '.join(METRICS)}")
         if self.exact:
             _check(2.0**-self.needed <= self.alpha, "rounds", self.needed, f"enough for 2^-rounds <= {self.alpha:g}")
 

@@ -20,6 +20,9 @@ FloatArray = NDArray[np.float64]
 ALL = "all"
 """Name of the mean over all operating points."""
 
+HALF = 0.5
+"""Added to counts, so that a window in which nothing was answered in time has a logarithm too (Haldane 1956, Anscombe 1956)."""
+
 MAD_TO_SIGMA = 1.4826
 """Scale that turns a median absolute deviation into the standard deviation of a normal sample."""
 
@@ -31,7 +34,8 @@ def log_ratios(pairs: Sequence[Pair], point: str, metric: Metric, *, voided: boo
         pairs: what was measured.
         point: an operating point, or ``"all"`` for the mean of ``y`` over the points.
         metric: ``"latency"``: the median over the calls ``j`` of ``ln(tC_j / tB_j)``, paired by input because inputs have
-            different natural lengths; ``"throughput"``: ``ln(sum tC / sum tB)``.
+            different natural lengths; ``"throughput"``: ``ln(sum tC / sum tB)``; ``"goodput"``: ``ln(nB / nC)``, the
+            numbers of calls, of which more is better: time for each call that a window of one length holds.
         voided: keep the voided pairs too.
 
     Raises:
@@ -68,6 +72,9 @@ def _pair_ratio(pair: Pair, point: str, metric: Metric) -> float:
     if point == ALL:
         points = dict.fromkeys(block.point for block in pair.blocks)
         return float(np.mean([_pair_ratio(pair, name, metric) for name in points]))
+    if metric == "goodput":
+        before, after = (len(_block(pair, arm, point).calls_ns) for arm in ("baseline", "candidate"))
+        return float(np.log((before + HALF) / (after + HALF)))
     baseline, candidate = (_calls(pair, arm, point) for arm in ("baseline", "candidate"))
     if baseline.shape != candidate.shape:
         raise MeasureError(
@@ -79,11 +86,15 @@ def _pair_ratio(pair: Pair, point: str, metric: Metric) -> float:
     return float(np.median(np.log(candidate / baseline)))
 
 
-def _calls(pair: Pair, arm: str, point: str) -> FloatArray:
+def _block(pair: Pair, arm: str, point: str) -> Block:
     found: list[Block] = [block for block in pair.blocks if block.arm == arm and block.point == point]
     if len(found) != 1:
         raise MeasureError(f"pair {pair.index} holds {len(found)} {arm} blocks at {point!r}; one was expected")
-    calls = np.array(found[0].calls_ns, dtype=np.float64)
+    return found[0]
+
+
+def _calls(pair: Pair, arm: str, point: str) -> FloatArray:
+    calls = np.array(_block(pair, arm, point).calls_ns, dtype=np.float64)
     if calls.size == 0 or calls.min() <= 0:
         raise MeasureError(f"the {arm} block of pair {pair.index} at {point!r} holds no call, or one without a positive time")
     return calls

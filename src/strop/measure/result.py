@@ -54,7 +54,7 @@ class Block:
     Attributes:
         arm: ``"baseline"`` or ``"candidate"``.
         point: name of the operating point.
-        calls_ns: wall time of each timed call, in order.
+        calls_ns: wall time of each timed call, in order; of a server, of each request of a window that was answered in time.
         counters: the system's view of the visit.
     """
 

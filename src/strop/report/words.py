@@ -99,7 +99,7 @@ def headline(report: RunReport) -> str:
         kept = "A recipe was kept, but its speed-up" if outcome.kept else "No recipe was confirmed: a speed-up"
         text = f"{kept} was not measured on fresh processes, so no ratio is claimed."
     else:
-        text = _gate(name, report.gate) + _quality_clause(report.quality) + _exceptions(report.gate)
+        text = _gate(name, report.gate, report.subject.aim) + _quality_clause(report.quality) + _exceptions(report.gate)
     return start + text + (_sizes(report) if report.subject.aim in ("size", "memory") else "") + _because(outcome.reason)
 
 
@@ -107,11 +107,13 @@ def _because(reason: str) -> str:
     return f" {reason}" if reason else ""
 
 
-def _gate(name: str, gate: Claim) -> str:
+def _gate(name: str, gate: Claim, aim: str) -> str:
     whole, points = gate.over_all(), gate.per_point()
     scope = f" over {len(points)} operating points" if len(points) > 1 else ""
     if whole is None:
         return f"{name} has a verdict for each operating point and none over all of them"
+    if aim == "goodput" and whole.verdict is Verdict.FASTER:
+        return f"{name} answers {speedup(whole.speedup)} as many requests in time as with a call for each"
     if whole.verdict is Verdict.FASTER:
         return f"{name} runs {speedup(whole.speedup)} as fast as the {gate.against}{scope}"
     if whole.verdict is Verdict.SLOWER:

@@ -42,7 +42,9 @@ class Request:
 
     @property
     def metric(self) -> Metric:
-        """How block times are compared: per call for latency, per block otherwise."""
+        """How blocks are compared: by calls for latency, by their number for goodput, by total times otherwise."""
+        if self.aim is Aim.GOODPUT:
+            return "goodput"
         return "latency" if self.aim in (Aim.LATENCY, Aim.SIZE, Aim.MEMORY) else "throughput"
 
     def to_json(self) -> dict[str, Any]:

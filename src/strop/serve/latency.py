@@ -73,8 +73,8 @@ class LatencyModel:
     """
 
     def __init__(self, seeds: Iterable[Seed], most: int) -> None:
-        self._seeds = tuple(seeds)
-        if not self._seeds or any(min(s.width, s.rows, s.seconds) <= 0 for s in self._seeds):
+        self.seeds = tuple(seeds)
+        if not self.seeds or any(min(s.width, s.rows, s.seconds) <= 0 for s in self.seeds):
             raise UsageError("predicting latency needs measured times, each with positive width, rows and seconds.")
         self._most = most
         self._knots = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
@@ -137,8 +137,8 @@ class LatencyModel:
 
     def _anchor(self, width: int, rows: int) -> Seconds:
         """Read a time off the seeds: those of the nearest width, linear in ``rows * width``; an upper bound below them."""
-        nearest = min({seed.width for seed in self._seeds}, key=lambda w: (abs(w - width), w))
-        known = sorted({s.rows * s.width: s.seconds for s in self._seeds if s.width == nearest}.items())
+        nearest = min({seed.width for seed in self.seeds}, key=lambda w: (abs(w - width), w))
+        known = sorted({s.rows * s.width: s.seconds for s in self.seeds if s.width == nearest}.items())
         cost = rows * width
         if cost <= known[0][0]:
             return known[0][1]
@@ -163,7 +163,7 @@ class LatencyModel:
                 likely.append(scale * SPREAD)
                 continue
             ordered, scale = sorted(taken for _, taken in seen or curve.seen[source]), scale / curve.anchors[source]
-            middle = ordered[len(ordered) // 2] * scale
+            middle = ordered[(len(ordered) - 1) // 2] * scale  # of two the smaller: one slow batch is not typical yet
             typical.append(middle)
             likely.append(max(ordered[min(len(ordered) - 1, int(LIKELY * len(ordered)))] * scale, middle))
         curve.typical, curve.likely = self._table(typical), self._table(likely)

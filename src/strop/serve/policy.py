@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from strop.contract.service import Service
 from strop.errors import UsageError
 from strop.units import Bytes, Ratio, Seconds
+
+OBJECTIVE: Seconds = 0.1
+"""Where nobody names one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +20,11 @@ class Policy:
         objective: time from arrival to answer that every request is given.
         executors: batches run side by side.
         max_rows: most rows of a batch.
+        first_rows: most rows of a batch at first; raised to ``max_rows`` batch by batch. 0: ``max_rows`` from the start.
+        min_rows: rows that a batch is given when they wait and half the objective allows, even where fewer would be quicker
+            per row; never waited for.
+        scale: factor by which the most rows are raised; and lowered, when memory runs short. 1: raised one by one, halved.
+        headroom: share of memory that stays free; below it the most rows are lowered.
         max_bytes: most bytes that wait.
         guard: share of a prediction added before a promise is made with it.
         ageing: seconds that a level of priority is worth; by default a quarter of the objective.
@@ -26,6 +35,10 @@ class Policy:
     objective: Seconds
     executors: int = 1
     max_rows: int = 64
+    first_rows: int = 0
+    min_rows: int = 1
+    scale: Ratio = 1.0
+    headroom: Ratio = 0.0
     max_bytes: Bytes = 1 << 30
     guard: Ratio = 0.1
     ageing: Seconds = 0.0
@@ -40,3 +53,8 @@ class Policy:
             )
         if not self.ageing:
             object.__setattr__(self, "ageing", self.objective / 4)
+
+
+def policy_of(service: Service) -> Policy:
+    """Return the settings for a service."""
+    return Policy(**{**asdict(service), "objective": OBJECTIVE if service.objective is None else service.objective})

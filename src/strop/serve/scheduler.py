@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from strop.serve.accounts import Accounts
@@ -22,7 +22,7 @@ from strop.serve.policy import Policy
 from strop.serve.queue import Queue
 from strop.serve.request import Bucket, Outcome, Request
 from strop.serve.rowlimit import RowLimit
-from strop.units import Seconds
+from strop.units import Ratio, Seconds
 
 PROBE: Seconds = 0.25
 """A request believed to be too slow is tried on an idle server when none of its width ran for so long: beliefs must be able
@@ -82,17 +82,18 @@ class Scheduler:
     Args:
         policy: settings.
         latency: predicts batches; learns from those that finish.
+        room: tells the share of memory that is free.
 
     Attributes:
         away: executors that cannot take work for the time being.
     """
 
-    def __init__(self, policy: Policy, latency: LatencyModel) -> None:
+    def __init__(self, policy: Policy, latency: LatencyModel, room: Callable[[], Ratio] = lambda: 1.0) -> None:
         self.policy, self.latency, self.accounts = policy, latency, Accounts()
         self.queue = Queue(policy.ageing)
         self.running: list[Batch] = []
         self.away = 0
-        self.limit = RowLimit(policy.max_rows)
+        self.limit = RowLimit(policy.max_rows, first=policy.first_rows, scale=policy.scale, headroom=policy.headroom, room=room)
         self._open: dict[int, Request] = {}
         self._halves: deque[tuple[Request, ...]] = deque()
         self._lost: set[int] = set()
@@ -317,7 +318,11 @@ class Scheduler:
 
     def _best_rows(self, bucket: Bucket) -> int:
         """Return the rows of the batch that serves a bucket fastest, with time left for those that come while it runs."""
-        return min(self.limit.rows, self.latency.best_rows(bucket.width, self.policy.objective / 2))
+        half, wanted = self.policy.objective / 2, self.policy.min_rows
+        best = self.latency.best_rows(bucket.width, half)
+        if best < wanted and self.latency.typical(bucket.width, wanted) <= half:
+            best = wanted
+        return min(self.limit.rows, best)
 
     def _promise(self, width: int, rows: int) -> Seconds:
         return (1 + self.policy.guard) * self.latency.likely(width, rows)
@@ -326,8 +331,17 @@ class Scheduler:
         return now + self._promise(request.bucket.width, request.rows) > request.deadline
 
     def _untried(self, now: Seconds, request: Request) -> bool:
-        """Tell whether nothing of a request's width ran for so long that its prediction deserves a trial."""
-        return not self.running and now - self._worked.get(request.bucket.width, -math.inf) > PROBE
+        """Tell whether a request that may be too slow deserves a trial, because the server has nothing else to do.
+
+        It does when nothing of its width ran for long, and when it is alone and typically in time: one slow batch among the
+        first makes all likely times long, and a server that refused everything on its account would learn no better.
+        """
+        if self.running:
+            return False
+        width, rows = request.bucket.width, request.rows
+        if len(self.queue) <= 1 and now + (1 + self.policy.guard) * self.latency.typical(width, rows) <= request.deadline:
+            return True
+        return now - self._worked.get(width, -math.inf) > PROBE
 
     def _give_up(self, request: Request, decision: Decision) -> None:
         self.queue.remove(request.number)

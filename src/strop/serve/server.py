@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from strop.errors import MissingExtraError, UsageError
@@ -207,5 +207,6 @@ def _listens(app: App, host: str, ports: tuple[int, int], grpc: int | None, cold
     second = "" if grpc is None else f"{host}:{grpc}"
     beside = f", gRPC at {second}" if second else ""
     text = f"{app.name} is ready at {url}/v2/models/{app.name}{beside}, live page at {inside}/, metrics at {inside}/metrics"
-    data = {"url": url, "grpc": second, "admin": inside, "model": app.name, "cold_start": dict(cold)}
+    seeds = [asdict(seed) for seed in app.desk.scheduler.latency.seeds]
+    data = {"url": url, "grpc": second, "admin": inside, "model": app.name, "cold_start": dict(cold), "seeds": seeds}
     return Event("serve.ready", text, Level.RESULT, data)

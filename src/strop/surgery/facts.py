@@ -9,11 +9,11 @@ from torch import nn
 from strop.contract.draft import Facts
 from strop.contract.pytree import flatten
 from strop.contract.signature import as_call
-from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
+from strop.contract.workload import InferenceWorkload, TrainingWorkload
 from strop.surgery.modules import matrix_weights
 
 
-def read_facts(model: nn.Module, workload: Workload) -> Facts:
+def read_facts(model: nn.Module, workload: InferenceWorkload | TrainingWorkload) -> Facts:
     """Count parameters, bytes, modules and inputs. Reads shapes only; parameters shared by modules count once."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     splits = {name: len(split.inputs) for name, split in workload.splits.items()}
@@ -30,7 +30,7 @@ def read_facts(model: nn.Module, workload: Workload) -> Facts:
     )
 
 
-def _dynamic(workload: Workload) -> bool:
+def _dynamic(workload: InferenceWorkload | TrainingWorkload) -> bool:
     if isinstance(workload, TrainingWorkload):
         length = workload.length
         return length is not None and len({length(workload.data[number]) for number in range(len(workload.data))}) > 1

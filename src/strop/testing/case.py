@@ -16,11 +16,12 @@ from strop.contract.loop_event import LoopEvent
 from strop.contract.pytree import flatten, to_numpy
 from strop.contract.recipe import Recipe
 from strop.contract.signature import as_call
+from strop.contract.ties import Trait
 from strop.contract.training import Loop
 from strop.engines.threads import hold_cores
 from strop.loop.loop import TrainingLoop
 from strop.measure.host import Host, read_host
-from strop.pipeline import Outcome, Preparation, opening, prepare, rebuild, train
+from strop.pipeline import Outcome, Preparation, opening, prepare, rebuild, settle, train
 
 DraftFactory = Callable[[], Draft]
 """Builds a fresh draft, the same each time."""
@@ -64,18 +65,23 @@ class LawCase:
         recipe, own = Recipe([instruction or self.instruction, *self.companions]), (draft or self.draft)()
         if own.training is not None:
             return train(own, recipe, self.host)
+        if Trait.SERVING in own.workload.traits:
+            return settle(own, recipe, self.host)
         return prepare(own, recipe, self.host, folder)
 
     def run(self, folder: Path) -> tuple[Preparation, list[list[Any]]]:
         """Prepare into ``folder``, open the artefact, and return its answers to the examples as lists of arrays.
 
-        Of a training draft: the gradients of the first step, and the trained weights.
+        Of a training draft: the gradients of the first step, and the trained weights. Of a serving draft, whose model is in
+        the bundle already: the answers to all examples in one call, cut apart.
         """
         if self.draft().training is not None:
             return self.trained(self.recipe)
         preparation = self.prepare(folder)
         if preparation.outcome is not Outcome.PREPARED:
             raise LawBroken(f"{self.instruction} on its own example ended as {preparation.outcome}: {preparation.reason}")
+        if Trait.SERVING in self.draft().workload.traits:
+            return preparation, self._together()
         draft, options = self.draft(), opening(self.draft(), self.recipe)
         engine = engines.get(preparation.engine)
         program = engine.open(folder, draft.signature, options, lambda: rebuild(self.draft(), self.recipe))
@@ -83,6 +89,13 @@ class LawCase:
             return preparation, [_arrays(program(*args, **kwargs)) for args, kwargs in map(as_call, draft.examples)]
         finally:
             program.close()
+
+    def _together(self) -> list[list[Any]]:
+        draft = self.draft()
+        inputs = [as_call(example)[0][0] for example in draft.examples]
+        with torch.inference_mode():
+            answer = draft.model(torch.cat(inputs))
+        return [_arrays(part) for part in torch.split(answer, [len(rows) for rows in inputs])]
 
     def trained(self, recipe: Recipe, run: Callable[[TrainingLoop], None] | None = None) -> tuple[Preparation, list[list[Any]]]:
         """Train with a recipe; return the gradients of the first step and the weights in the end, as lists of arrays."""

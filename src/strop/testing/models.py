@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from strop.contract.draft import Draft
+from strop.contract.draft import Draft, Facts
 from strop.contract.quality import accuracy, unjudged
 from strop.contract.signature import infer_signature
-from strop.contract.workload import InferenceWorkload, Split, TrainingWorkload
+from strop.contract.workload import InferenceWorkload, ServingWorkload, Split, TrainingWorkload
 from strop.loop.intents import training_of
 from strop.surgery.facts import read_facts
 from strop.surgery.flow import torch_call
@@ -109,6 +109,17 @@ def attention_draft() -> Draft:
     sizes = range(4, 12)
     rows = [{"input_ids": torch.randint(0, 50, (2, n)), "attention_mask": torch.ones(2, n, dtype=torch.long)} for n in sizes]
     return draft_for(_seeded(TinyAttention), rows)
+
+
+def served_draft(company: float = 1.0) -> Draft:
+    """The draft of :func:`mlp_draft` as a bundle that is served.
+
+    Args:
+        company: share of requests that arrive while the one before is being answered.
+    """
+    draft = mlp_draft()
+    draft.workload, draft.facts = ServingWorkload(bundle="bundle"), Facts(notes={"batchable": 1.0, "company": company})
+    return draft
 
 
 def training_draft(**changes: Any) -> Draft:

@@ -13,14 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
+from strop.contract.workload import InferenceWorkload, ServingWorkload, TrainingWorkload, Workload
 from strop.errors import WorkloadError, did_you_mean
 from strop.ledger.files import sha256
 from strop.trial.live import fetch
 
 HUB_OPTIONS = ("task", "data", "text", "label")
 INSTALLED = frozenset({"site-packages", "dist-packages"})
-COMMANDS = {InferenceWorkload: "optimize", TrainingWorkload: "train"}
+COMMANDS = {InferenceWorkload: "optimize", TrainingWorkload: "train", ServingWorkload: "optimize --aim goodput"}
 """Kind of workload → the command that takes it."""
 
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
@@ -93,7 +93,7 @@ class Reference:
             return workload
         if self.kind == "hf":
             return self.load()
-        found: Workload = _load_file(self.value, InferenceWorkload, TrainingWorkload)
+        found: Workload = _load_file(self.value, InferenceWorkload, TrainingWorkload, ServingWorkload)
         return found
 
     def digest(self) -> str:
