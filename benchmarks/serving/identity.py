@@ -53,7 +53,7 @@ async def strop_server() -> None:
     desk = Desk(Identity(), Stacker(signature), Scheduler(Policy(objective=0.05), latency))
     app = App(desk, signature, name="identity", platform="identity", limits=Limits())
     await serve(app, Address(port=PORTS["strop"], admin_port=0), {})
-    accounts, batches = desk.scheduler.accounts, desk.batch_rows
+    accounts, batches = desk.scheduler.accounts, desk.counts.batch_rows
     done = f"{accounts.ended[Outcome.OK]} ok, rows of batches {batches.total:.0f}, open {accounts.open}"
     print(f"strop: {accounts.sent} sent, {done}")
 

@@ -60,7 +60,7 @@ def test_a_bundle_becomes_a_service_that_stacks_calls(place: Path) -> None:
 
     async def act(app: App) -> list[tuple[int, Any]]:
         answers = await asyncio.gather(*(ask(app, rows) for rows in (1, 2, 3)))
-        assert app.desk.batch_rows.total == 6
+        assert app.desk.counts.batch_rows.total == 6
         assert app.metadata["platform"] == "strop_openvino"
         return answers
 

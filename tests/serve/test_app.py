@@ -143,7 +143,7 @@ def test_bad_bodies_are_400_and_counted(within: Within, data: bytes) -> None:
     async def act(app: App, program: Doubler) -> None:
         assert (await app.handle("POST", INFER, {}, data)).status == 400
         assert app.desk.scheduler.accounts.ended == {Outcome.FAILED: 1}
-        assert app.desk.failures["invalid"] == 1
+        assert app.desk.counts.failures["invalid"] == 1
         assert program.batches == []
 
     within(act)

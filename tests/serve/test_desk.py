@@ -12,9 +12,9 @@ import pytest
 
 from strop.serve.app import App
 from strop.serve.call import InferenceCall
-from strop.serve.desk import out_of_memory
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
+from strop.serve.workers import out_of_memory
 from tests.serve.conftest import HUNGRY, POISON, SHORT, STUCK, Doubler
 
 Within = Callable[..., Any]
@@ -79,7 +79,7 @@ def test_one_poison_of_eight_fails_alone(within: Within, expected: float) -> Non
         assert isinstance(poisoned, Problem)
         assert (poisoned.status, poisoned.message) == (500, "the model failed on it.")
         assert answers == [2.0 * value for value in range(8) if value != 5]
-        assert app.desk.failures["engine"] == 1
+        assert app.desk.counts.failures["engine"] == 1
 
     within(act, expected=expected)
 
@@ -99,7 +99,7 @@ def test_memory_that_runs_out_makes_batches_smaller_and_everybody_is_served(with
         assert app.desk.scheduler.limit.rows == 2
         alone = await ask(app, HUNGRY, rows=3)
         assert isinstance(alone, Problem)
-        assert (alone.status, app.desk.failures["memory"]) == (503, 1)
+        assert (alone.status, app.desk.counts.failures["memory"]) == (503, 1)
 
     within(act)
 
@@ -211,7 +211,7 @@ def test_draining_that_takes_too_long_tells_those_who_wait(within: Within) -> No
         assert not await app.desk.drain(0.05)
         answer = await taken
         assert isinstance(answer, Problem)
-        assert (answer.status, app.desk.failures["shutdown"]) == (503, 1)
+        assert (answer.status, app.desk.counts.failures["shutdown"]) == (503, 1)
 
     within(act)
 

@@ -51,7 +51,7 @@ def test_batches_on_their_way_end_on_the_old_version_and_the_next_run_on_the_new
         assert app.desk.scheduler.latency.typical(4, 1) == 7e-3
         await asyncio.gather(first, second)
         assert (old.batches, program.batches) == ([1], [1])
-        assert app.desk.loads["ok"] == 1
+        assert app.desk.counts.loads["ok"] == 1
 
     within(act, seconds=0.3, expected=0.3, objective=5.0)
 
@@ -76,7 +76,7 @@ def test_one_is_loaded_at_a_time_and_what_is_refused_changes_nothing(within: Wit
             await first
         assert refused.value.status == 400
         assert "/the/bundle is damaged" in told[0].text, "the log hides nothing"
-        assert (app.desk.loads["refused"], app.desk.ready) == (1, True)
+        assert (app.desk.counts.loads["refused"], app.desk.ready) == (1, True)
         await app.desk.answer(call(), 16)
         assert old.batches == [1]
 

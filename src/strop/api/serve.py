@@ -81,18 +81,9 @@ def serve(
 
     started = time.perf_counter()
     folder = Path(folder).absolute()
-    if workers and executors != 1:
-        raise UsageError(f"batches run in threads or in processes; got executors={executors} and workers={workers}. Give one.")
-    if workers < 0:
-        raise UsageError(f"workers are counted from 0; got workers={workers}.")
-    wanted = parse_seconds(objective) if isinstance(objective, str) else objective
-    service = Service(objective=wanted, executors=workers or executors, max_rows=ROWS if max_rows is None else max_rows)
-    if recipe is not None:
-        if max_rows is not None:
-            raise RecipeError("the recipe says how many rows a batch may hold; leave out --max-rows, or the recipe.")
-        service = settled(recipe, folder, replace(service, max_rows=1))
-    policy = policy_of(service)
+    policy = _policy(folder, objective, _side_by_side(executors, workers), max_rows, recipe)
     called = model_name(folder, name)
+    hidden = {str(folder): called, str(folder.resolve()): called}
     address = Address(host=host, port=port, grpc_port=grpc_port, admin_port=admin_port)
 
     def load() -> Version:
@@ -103,7 +94,7 @@ def serve(
 
     async def run() -> bool:
         app = build_app(version, policy, called, observer)
-        loader = Loader(app.desk, version.signature, load, {str(folder): called}, observer)
+        loader = Loader(app.desk, version.signature, load, hidden, observer)
         return await serve(app, address, cold, observer, loader)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -111,6 +102,28 @@ def serve(
             return runner.run(run())
         finally:
             version.workers.close()  # where serving did not begin; may be called again
+
+
+def _policy(
+    folder: Path, objective: str | Seconds | None, executors: int, max_rows: int | None, recipe: str | Path | Recipe | None
+) -> Policy:
+    """Return what the scheduler is told: by the arguments, or by the recipe where there is one."""
+    wanted = parse_seconds(objective) if isinstance(objective, str) else objective
+    service = Service(objective=wanted, executors=executors, max_rows=ROWS if max_rows is None else max_rows)
+    if recipe is not None:
+        if max_rows is not None:
+            raise RecipeError("the recipe says how many rows a batch may hold; leave out --max-rows, or the recipe.")
+        service = settled(recipe, folder, replace(service, max_rows=1))
+    return policy_of(service)
+
+
+def _side_by_side(executors: int, workers: int) -> int:
+    """Return how many batches run at a time."""
+    if workers and executors != 1:
+        raise UsageError(f"batches run in threads or in processes; got executors={executors} and workers={workers}. Give one.")
+    if workers < 0:
+        raise UsageError(f"workers are counted from 0; got workers={workers}.")
+    return workers or executors
 
 
 def settled(recipe: str | Path | Recipe, folder: Path, service: Service) -> Service:

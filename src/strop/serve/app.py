@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from strop.contract.signature import Signature
-from strop.serve.desk import Desk, Gone
+from strop.serve.desk import Desk
+from strop.serve.held import Gone
 from strop.serve.limits import Limits
 from strop.serve.oip import HEADER_LENGTH, JSON, Codec, metadata, model_config
 from strop.serve.problem import Problem

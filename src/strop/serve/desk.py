@@ -10,25 +10,20 @@ import asyncio
 import contextlib
 import itertools
 import threading
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from strop.contract.engine import Program
 from strop.observe import Event, Level, Observer, silent
 from strop.serve.call import Array, InferenceCall
-from strop.serve.histogram import RATIOS, ROWS, SECONDS, SHARES, Histogram
+from strop.serve.counts import Counts
+from strop.serve.held import Gone, Held
 from strop.serve.latency import LatencyModel
 from strop.serve.problem import Problem
 from strop.serve.request import LEVELS, Bucket, Outcome, Request
 from strop.serve.scheduler import Batch, Refusal, Scheduler
 from strop.serve.stack import Stacker
-from strop.serve.workers import Task, ThreadWorkers, WorkerLostError, Workers, attempt
+from strop.serve.workers import Task, ThreadWorkers, WorkerLostError, Workers, attempt, out_of_memory
 from strop.units import Seconds
-
-Gone = Callable[[], Awaitable[Any]]
-"""Returns when the client has left."""
 
 LOOK: Seconds = 0.05
 """How often open requests are looked through for clients that left and batches that hang."""
@@ -39,15 +34,6 @@ HANG_RATIO = 10.0
 """A batch hangs when it takes more than both."""
 LEAVING: Seconds = 60.0
 """Time that batches on their way have when their workers are replaced."""
-
-
-@dataclass(slots=True)
-class _Held:
-    request: Request
-    arrays: list[Array]
-    answer: asyncio.Future[list[Array]]
-    gone: Gone | None
-    watch: asyncio.Task[None] | None = None
 
 
 class Desk:
@@ -75,15 +61,11 @@ class Desk:
         self.workers, self.stacker, self.scheduler = workers, stacker, scheduler
         self.draining = False
         self.hanging: set[Batch] = set()
-        self.request_seconds, self.queue_seconds, self.execute_seconds = (Histogram(SECONDS) for _ in range(3))
-        self.batch_rows, self.error_ratios, self.padding_ratios = Histogram(ROWS), Histogram(RATIOS), Histogram(SHARES)
-        self.in_time = 0
-        self.failures: Counter[str] = Counter()
-        self.loads: Counter[str] = Counter()
+        self.counts = Counts()
         self._hang, self._observer = hang, observer
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Batch, tuple[Workers, Task]] = {}
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, Held] = {}
         self._numbers = itertools.count()
         self._due = False
         self._expiry: asyncio.TimerHandle | None = None
@@ -139,7 +121,7 @@ class Desk:
         refusal = self.scheduler.offer(now, request)
         if refusal is not None:
             raise self._refused(refusal)
-        held = self._held[request.number] = _Held(request, call.arrays, self._loop.create_future(), gone)
+        held = self._held[request.number] = Held(request, call.arrays, self._loop.create_future(), gone)
         self._quiet.clear()
         self._soon()
         try:
@@ -153,19 +135,19 @@ class Desk:
                 held.watch.cancel()
             if not self._held:
                 self._quiet.set()
-        self._answered(self._loop.time() - now)
+        self.counts.answered(self._loop.time() - now, objective)
         return answers
 
     def reject(self, reason: str, outcome: Outcome = Outcome.FAILED) -> None:
         """Count a request that ended before the scheduler saw it."""
         self.scheduler.accounts.begin()
         self.scheduler.accounts.end(outcome)
-        self.failures[reason] += 1
+        self.counts.failures[reason] += 1
 
     def take_back(self, reason: str) -> None:
         """Count a request as failed that was answered, but whose answer could not be sent."""
         self.scheduler.accounts.correct(Outcome.OK, Outcome.FAILED)
-        self.failures[reason] += 1
+        self.counts.failures[reason] += 1
 
     def now(self) -> Seconds:
         """Return the time that everything here is measured in."""
@@ -182,14 +164,14 @@ class Desk:
         old = self.workers
         self.workers, self.stacker, self.scheduler.latency = workers, stacker, latency
         self.hanging.clear()
-        self.loads["ok"] += 1
+        self.counts.loads["ok"] += 1
         self._take_on(workers)
         threading.Thread(target=old.close, args=(LEAVING,), daemon=True).start()
 
     def cancel(self, number: int) -> None:
         """Forget a request whose client has gone."""
         if self.scheduler.cancel(number):
-            self.failures["cancelled"] += 1
+            self.counts.failures["cancelled"] += 1
             self._settle(number, Problem(499, "the client has gone."))
 
     async def drain(self, seconds: Seconds) -> bool:
@@ -227,7 +209,7 @@ class Desk:
             raise
 
     def _refused(self, refusal: Refusal) -> Problem:
-        self.failures["rejected"] += 1
+        self.counts.failures["rejected"] += 1
         return Problem(429, f"refused: {refusal.reason}; try again later.", retry=refusal.retry)
 
     def _at_once(self, now: Seconds, request: Request, arrays: list[Array], program: Program) -> list[Array]:
@@ -235,20 +217,16 @@ class Desk:
         batch = self.scheduler.take(now, request)
         if isinstance(batch, Refusal):
             raise self._refused(batch)
-        self.queue_seconds.add(0.0)
-        self.padding_ratios.add(self.stacker.padded_share([arrays], request.bucket))
+        self.counts.queue_seconds.add(0.0)
+        self.counts.padding_ratios.add(self.stacker.padded_share([arrays], request.bucket))
         answers, error = attempt(lambda known: self._compute(known, [arrays], request.bucket, [request.rows]), program)
         if error is not None:
             raise self._broken(batch, error)
         ended = self._ran(batch)
         self.scheduler.finish(ended, batch)
-        self._answered(ended - now)
+        self.counts.answered(ended - now, self.scheduler.policy.objective)
         outputs: list[Array] = answers[0]
         return outputs
-
-    def _answered(self, seconds: Seconds) -> None:
-        self.request_seconds.add(seconds)
-        self.in_time += seconds <= self.scheduler.policy.objective
 
     def _compute(self, program: Program, calls: list[list[Array]], bucket: Bucket, rows: list[int]) -> list[list[Array]]:
         args, kwargs = self.stacker.stack(calls, bucket)
@@ -257,9 +235,7 @@ class Desk:
     def _ran(self, batch: Batch) -> Seconds:
         """Note how long a batch took that went well; return the time."""
         now = self._loop.time()
-        self.execute_seconds.add(now - batch.started)
-        self.batch_rows.add(batch.rows)
-        self.error_ratios.add((now - batch.started) / max(batch.expected - batch.started, 1e-9))
+        self.counts.ran(batch, now)
         return now
 
     def _soon(self) -> None:
@@ -273,7 +249,7 @@ class Desk:
         while True:
             decision = self.scheduler.start(now := self._loop.time())
             for request in decision.expired:
-                self.failures["expired"] += 1
+                self.counts.failures["expired"] += 1
                 self._settle(request.number, Problem(504, "the answer would have come too late; the request was not executed."))
             for request in decision.lost:
                 self._lose(request.number)
@@ -288,9 +264,9 @@ class Desk:
         calls = [self._held[request.number].arrays for request in batch.requests]
         rows = [request.rows for request in batch.requests]
         for request in batch.requests:
-            self.queue_seconds.add(now - request.arrived)
+            self.counts.queue_seconds.add(now - request.arrived)
         bucket, workers, loop = batch.requests[0].bucket, self.workers, self._loop
-        self.padding_ratios.add(self.stacker.padded_share(calls, bucket))
+        self.counts.padding_ratios.add(self.stacker.padded_share(calls, bucket))
 
         def job(program: Program) -> list[list[Array]]:
             return self._compute(program, calls, bucket, rows)
@@ -345,18 +321,18 @@ class Desk:
         if lost:
             self._count_workers()
         failed = self.scheduler.fail(self._loop.time(), batch, memory=memory, lost=lost)
-        self.failures["retried"] += len(failed) < len(batch.requests)
+        self.counts.failures["retried"] += len(failed) < len(batch.requests)
         for request in failed:
             if lost:
                 self._lose(request.number)
                 continue
-            self.failures["memory" if memory else "engine"] += 1
+            self.counts.failures["memory" if memory else "engine"] += 1
             self._tell("serve.failed", f"a request failed: {type(error).__name__}: {error}", Level.WARNING)
             self._settle(request.number, problem)
         return problem
 
     def _lose(self, number: int) -> None:
-        self.failures["worker_lost"] += 1
+        self.counts.failures["worker_lost"] += 1
         self._settle(number, Problem(503, "the worker that had the request was lost; try again.", retry=1.0))
 
     def _settle(self, number: int, answer: list[Array] | Problem) -> None:
@@ -370,7 +346,7 @@ class Desk:
 
     def _fail(self, number: int, status: int, reason: str, message: str) -> None:
         if self.scheduler.lose(number):
-            self.failures[reason] += 1
+            self.counts.failures[reason] += 1
             self._settle(number, Problem(status, message))
 
     def _watch_expiry(self) -> None:
@@ -393,7 +369,7 @@ class Desk:
                 if now - batch.started > max(self._hang, HANG_RATIO * (batch.expected - batch.started)):
                     self._give_up(now, batch)
 
-    async def _wait_gone(self, held: _Held) -> None:
+    async def _wait_gone(self, held: Held) -> None:
         assert held.gone is not None
         await held.gone()
         self.cancel(held.request.number)
@@ -413,9 +389,3 @@ class Desk:
 
     def _tell(self, name: str, text: str, level: Level) -> None:
         self._observer(Event(name, text, level))
-
-
-def out_of_memory(error: BaseException | None) -> bool:
-    """Tell whether an engine ran out of memory; each has an exception of its own, so its words decide."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "can't allocate", "bad_alloc"))

@@ -108,11 +108,11 @@ class Lookback:
             at=now,
             sent=desk.scheduler.accounts.sent,
             ended={outcome: desk.scheduler.accounts.ended[outcome] for outcome in Outcome},
-            in_time=desk.in_time,
-            busy=desk.execute_seconds.total + running,
+            in_time=desk.counts.in_time,
+            busy=desk.counts.execute_seconds.total + running,
             cpu=self.resources.cpu,
-            latency=desk.request_seconds.counts,
-            rows=desk.batch_rows.counts,
+            latency=desk.counts.request_seconds.counts,
+            rows=desk.counts.batch_rows.counts,
         )
 
     def _levels(self) -> dict[str, float | None]:

@@ -39,9 +39,9 @@ class Metrics:
         yield _family("gauge", "strop_build_info", "Always 1; what serves.", [({**model, **about}, 1.0)])
         outcomes = [({**model, "outcome": str(outcome)}, ended[outcome]) for outcome in Outcome]
         yield _family("counter", "strop_requests", "Requests by how they ended.", outcomes)
-        reasons = [({**model, "reason": reason}, desk.failures[reason]) for reason in REASONS]
+        reasons = [({**model, "reason": reason}, desk.counts.failures[reason]) for reason in REASONS]
         yield _family("counter", "strop_request_failures", "Requests without a result, by reason.", reasons)
-        loads = [({**model, "result": result}, desk.loads[result]) for result in ("ok", "refused")]
+        loads = [({**model, "result": result}, desk.counts.loads[result]) for result in ("ok", "refused")]
         yield _family("counter", "strop_model_loads", "Newer versions asked for while serving, by what came of it.", loads)
         phases = [({**model, "phase": phase}, seconds) for phase, seconds in self._cold.items()]
         yield _family("gauge", "strop_cold_start_seconds", "Time of starting, by phase.", phases)
@@ -59,8 +59,8 @@ class Metrics:
     def _counters(self) -> Figures:
         desk = self._app.desk
         yield "strop_requests_sent", "Requests that came.", desk.scheduler.accounts.sent
-        yield "strop_requests_in_time", "Requests answered within the objective.", desk.in_time
-        yield "strop_batch_retries", "Batches that raised and were tried again by halves.", desk.failures["retried"]
+        yield "strop_requests_in_time", "Requests answered within the objective.", desk.counts.in_time
+        yield "strop_batch_retries", "Batches that raised and were tried again by halves.", desk.counts.failures["retried"]
         yield "strop_worker_restarts", "Workers started anew after theirs had ended.", desk.workers.restarts
 
     def _gauges(self) -> Figures:
@@ -89,12 +89,12 @@ class Metrics:
 
         desk = self._app.desk
         for name, text, kept in (
-            ("strop_request_seconds", "Arrival to answer of answered requests.", desk.request_seconds),
-            ("strop_queue_seconds", "Arrival to start of the batch.", desk.queue_seconds),
-            ("strop_execute_seconds", "Start to end of a batch.", desk.execute_seconds),
-            ("strop_batch_rows", "Rows of a batch.", desk.batch_rows),
-            ("strop_batch_padding_ratio", "Share of a batch that only makes its rows equally long.", desk.padding_ratios),
-            ("strop_predicted_seconds_error_ratio", "Time of a batch over its prediction.", desk.error_ratios),
+            ("strop_request_seconds", "Arrival to answer of answered requests.", desk.counts.request_seconds),
+            ("strop_queue_seconds", "Arrival to start of the batch.", desk.counts.queue_seconds),
+            ("strop_execute_seconds", "Start to end of a batch.", desk.counts.execute_seconds),
+            ("strop_batch_rows", "Rows of a batch.", desk.counts.batch_rows),
+            ("strop_batch_padding_ratio", "Share of a batch that only makes its rows equally long.", desk.counts.padding_ratios),
+            ("strop_predicted_seconds_error_ratio", "Time of a batch over its prediction.", desk.counts.error_ratios),
         ):
             family = HistogramMetricFamily(name, text, labels=["model"])
             family.add_metric([self._app.name], kept.cumulative(), kept.total)

@@ -74,17 +74,8 @@ async def serve(
         _granian(admin.front(app, cold, lookback, loader), LOOPBACK, ports[1], app),
     ]
     grpc = _grpc(app, address)
-    stop = asyncio.Event()
-    now = asyncio.Event()
-
-    def on_signal() -> None:
-        (now if stop.is_set() else stop).set()
-
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    if loader is not None:
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(admin.load(loader)))
+    stop, now = _heed_signals(loop, loader)
     tasks = [loop.create_task(server.serve()) for server in servers]
     watch = loop.create_task(lookback.run())
     try:
@@ -109,16 +100,7 @@ async def serve(
         watch.cancel()
         await asyncio.gather(*tasks, watch, return_exceptions=True)
         await app.desk.close()
-    ended = app.desk.scheduler.accounts.ended
-    words = ", ".join(f"{count} {outcome}" for outcome, count in ended.items()) or "no requests"
-    observer(
-        Event(
-            "serve.ended",
-            f"ended: {words}",
-            Level.RESULT,
-            {"sent": app.desk.scheduler.accounts.sent, **{str(o): n for o, n in ended.items()}},
-        )
-    )
+    observer(_ended(app))
     return drained
 
 
@@ -200,6 +182,27 @@ async def _drain(app: App, now: asyncio.Event) -> bool:
     if not draining.done():
         return await app.desk.drain(0.0)
     return draining.result()
+
+
+def _heed_signals(loop: asyncio.AbstractEventLoop, loader: Loader | None) -> tuple[asyncio.Event, asyncio.Event]:
+    """Return what the first signal to end sets, and what the second does; let SIGHUP load a newer version."""
+    stop, now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if loader is not None:
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(admin.load(loader)))
+    return stop, now
+
+
+def _ended(app: App) -> Event:
+    accounts = app.desk.scheduler.accounts
+    words = ", ".join(f"{count} {outcome}" for outcome, count in accounts.ended.items()) or "no requests"
+    data = {"sent": accounts.sent, **{str(outcome): count for outcome, count in accounts.ended.items()}}
+    return Event("serve.ended", f"ended: {words}", Level.RESULT, data)
 
 
 def _listens(app: App, host: str, ports: tuple[int, int], grpc: int | None, cold: dict[str, float]) -> Event:

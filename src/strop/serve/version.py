@@ -67,7 +67,7 @@ class Loader:
         try:
             version = await asyncio.to_thread(self._open)
         except (StropError, OSError, RuntimeError, MemoryError) as error:
-            self._desk.loads["refused"] += 1
+            self._desk.counts.loads["refused"] += 1
             text = f"the version on disk is not taken, the old one goes on: {error}"
             self._observer(Event("serve.load_refused", text, Level.WARNING))
             if not isinstance(error, ArtefactError | UsageError):

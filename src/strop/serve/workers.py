@@ -142,3 +142,9 @@ def attempt(job: Job, program: Program) -> tuple[Any, BaseException | None]:
         return job(program), None
     except BaseException as error:  # noqa: BLE001 - engines raise anything; whoever waits for the job is told
         return None, error
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an engine ran out of memory; each has an exception of its own, so its words decide."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "can't allocate", "bad_alloc"))
