@@ -41,7 +41,7 @@ def test_a_recipe_becomes_a_bundle_that_says_what_was_done(
         f"Bundle: {out} (openvino, {len(manifest.files)} files)",
     ]
     assert manifest.origin.how == "strop apply"
-    assert manifest.quality == {} and manifest.latency == {}, "nothing was measured, so nothing is claimed"
+    assert manifest.quality == {} and not any("speedup" in row for row in manifest.latency.values()), "nothing is claimed"
 
     answer = strop_cli("apply", recipe(place, ENGINE), tiny_workload, "--out", out, "--json")
     assert json_value(answer.out)["files"] == dict(manifest.files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,7 +45,7 @@ def seeds_to_record(seeds: Iterable[Seed]) -> dict[str, dict[str, float]]:
 def warm_up(program: Program, signature: Signature, stacker: Stacker) -> None:
     """Call every small size once: what an engine compiles for a shape it then has.
 
-    Several are called at a time, because compiling keeps one core busy; programs may be called from many threads.
+    All are called at once, because compiling keeps one core busy, and several lengths may wait for the same shape.
 
     Args:
         program: opened.
@@ -54,8 +53,8 @@ def warm_up(program: Program, signature: Signature, stacker: Stacker) -> None:
         stacker: says which calls can share a batch.
     """
     calls = [_call(signature, stacker, *size) for size in _sizes(stacker, SMALL)]
-    with ThreadPoolExecutor(min(len(calls), os.cpu_count() or 1)) as pool:
-        for answer in [pool.submit(program, *args, **kwargs) for _, args, kwargs in reversed(calls)]:
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for answer in [pool.submit(program, *args, **kwargs) for _, args, kwargs in calls]:
             answer.result()
 
 
