@@ -20,7 +20,7 @@ from strop.serve.grpc_front import GrpcFront
 from strop.serve.grpc_messages import HEALTH, INFERENCE, MESSAGES
 from strop.serve.limits import Limits
 from strop.serve.request import Outcome
-from tests.serve.conftest import POISON, Doubler
+from tests.serve.conftest import POISON, STUCK, Doubler
 from tests.serve.test_server import Server, settle
 from tests.serve.test_server import start as start  # a fixture
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_retry(withi
     async def act(client: Client, app: App, program: Doubler) -> None:
         first = asyncio.create_task(client.infer())
         await asyncio.sleep(0.05)
-        error = await refused(client.infer(timeout=0.15), grpc.StatusCode.RESOURCE_EXHAUSTED, "could not be answered in time")
+        error = await refused(client.infer(timeout=0.6), grpc.StatusCode.RESOURCE_EXHAUSTED, "could not be answered in time")
         trailing = dict(error.trailing_metadata() or ())
         status = MESSAGES["Status"].FromString(trailing["grpc-status-details-bin"])
         delay = MESSAGES["RetryInfo"].FromString(status.details[0].value).retry_delay
@@ -158,42 +158,74 @@ def test_what_cannot_be_answered_in_time_is_refused_with_the_time_to_retry(withi
         await first
         assert app.desk.scheduler.accounts.ended == {Outcome.OK: 1, Outcome.REFUSED: 1}
 
-    served(within, act, seconds=0.2, expected=0.2, objective=5.0, max_rows=1)
+    served(within, act, seconds=0.5, expected=0.5, objective=5.0, max_rows=1)
 
 
 def test_a_client_s_deadline_ends_waiting_in_words_and_unexecuted(within: Within) -> None:
     async def act(client: Client, app: App, program: Doubler) -> None:
-        first = asyncio.create_task(client.infer())
-        await asyncio.sleep(0.05)
+        first = asyncio.create_task(client.infer(STUCK))
+        while not program.batches:
+            await asyncio.sleep(0.01)
         with pytest.raises(aio.AioRpcError) as caught:
             await client.infer(timeout=0.15)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        ended = app.desk.scheduler.accounts.ended
+        while not ended.total():
+            await asyncio.sleep(0.01)
+        program.release.set()
         await first
         assert program.batches == [1]
-        assert app.desk.scheduler.accounts.ended == {Outcome.OK: 1, Outcome.EXPIRED: 1}
+        assert ended[Outcome.EXPIRED] + ended[Outcome.CANCELLED] == 1, "a busy machine lets gRPC end it first"
 
-    served(within, act, seconds=0.4, expected=0.01, objective=5.0, max_rows=1)
+    served(within, act, expected=0.01, objective=5.0, max_rows=1)
+
+
+def test_a_deadline_is_brought_forward_by_the_way_back(within: Within, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Context:
+        def time_remaining(self) -> float:
+            return 0.25
+
+    async def act(client: Client, app: App, program: Doubler) -> None:
+        asked: list[Any] = []
+
+        async def answer(call: Any, size: int) -> list[Any]:
+            asked.append(call.timeout)
+            return list(call.arrays)
+
+        monkeypatch.setattr(app.desk, "answer", answer)
+        front = GrpcFront(app, HERE, 0)
+        for timeout in (0, 100_000, 900_000):
+            parameters = {"timeout": {"int64_param": timeout}} if timeout else {}
+            message = MESSAGES["ModelInferRequest"](**question(parameters=parameters))
+            await front._answer(message.SerializeToString(), Context())
+        assert asked == [pytest.approx(0.249), 0.1, pytest.approx(0.249)]
+
+    served(within, act)
 
 
 def test_a_cancelled_call_is_not_executed_and_its_neighbours_are(within: Within) -> None:
     async def act(client: Client, app: App, program: Doubler) -> None:
-        first = asyncio.create_task(client.infer())
-        await asyncio.sleep(0.05)
-        calls = [
-            client.call("ModelInfer", MESSAGES["ModelInferRequest"](**question(float(n))).SerializeToString()) for n in range(4)
-        ]
+        first = asyncio.create_task(client.infer(STUCK))
+        while not program.batches:
+            await asyncio.sleep(0.01)
+        bodies = [MESSAGES["ModelInferRequest"](**question(float(n))).SerializeToString() for n in range(4)]
+        calls = [client.call("ModelInfer", body) for body in bodies]
         while len(app.desk.scheduler.queue) < 4:
             await asyncio.sleep(0.01)
         calls[1].cancel()
         calls[2].cancel()
+        ended = app.desk.scheduler.accounts.ended
+        while ended[Outcome.CANCELLED] < 2:
+            await asyncio.sleep(0.01)
+        program.release.set()
         answers = [np.frombuffer((await calls[n]).raw_output_contents[0], np.float32)[0] for n in (0, 3)]
         await first
         assert answers == [0.0, 6.0]
         assert program.batches == [1, 2]
-        assert app.desk.scheduler.accounts.ended == {Outcome.OK: 3, Outcome.CANCELLED: 2}
+        assert ended == {Outcome.OK: 3, Outcome.CANCELLED: 2}
         assert (app.open, app.held) == (0, 0)
 
-    served(within, act, seconds=0.3, expected=0.01, objective=5.0)
+    served(within, act, expected=0.01, objective=5.0)
 
 
 def test_the_limits_of_http_hold_here_too(within: Within) -> None:
