@@ -109,6 +109,22 @@ def tensor_peak(call: Callable[[], object], device: str = "cpu") -> Bytes:
         call()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    held = peak = 0
+    for change in _changes(call):
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def tensor_held(call: Callable[[], object]) -> Bytes:
+    """Return how many bytes of tensors more are held when ``call`` has returned; counted as for :func:`tensor_peak`, CPU only."""
+    return sum(_changes(call))
+
+
+def _changes(call: Callable[[], object]) -> list[Bytes]:
+    """Return what the call allocated (positive) and gave back (negative), in time order."""
+    import torch
+
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     results: Any = profiler.profiler
@@ -117,8 +133,4 @@ def tensor_peak(call: Callable[[], object], device: str = "cpu") -> Bytes:
         for event in results.kineto_results.events()
         if event.name() == "[memory]" and event.device_type().name == "CPU"
     ]
-    held = peak = 0
-    for _, change in sorted(changes, key=lambda row: row[0]):
-        held += change
-        peak = max(peak, held)
-    return peak
+    return [change for _, change in sorted(changes, key=lambda row: row[0])]
