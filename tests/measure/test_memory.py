@@ -95,3 +95,22 @@ def test_what_a_call_leaves_behind_is_counted_to_the_byte() -> None:
         torch.ones(MIB)  # given back at once
 
     assert tensor_held(call) == tensor_held(call) == 4000
+
+
+def test_what_lived_before_a_call_counts_neither_as_held_nor_as_given_back() -> None:
+    torch = pytest.importorskip("torch")
+    earlier = {}
+
+    def make() -> None:
+        earlier["seen"] = torch.ones(3 * MIB)
+
+    assert tensor_held(make) == 12 * MIB  # so that the profiler has seen it come
+    earlier["unseen"] = torch.ones(2 * MIB)
+
+    def replace() -> None:
+        earlier.clear()
+        earlier["new"] = torch.ones(1000)
+
+    assert tensor_held(replace) == 4000
+    earlier["unseen"] = torch.ones(2 * MIB)
+    assert tensor_peak(replace) == 4000
