@@ -42,9 +42,11 @@ class MemoryCompression(Instruction):
 
     When it does not:
         Memory is no limit: rounding and widening only cost time. Under automatic casting most of what is saved has 16 bits
-        already. Of a block that gradient_checkpointing recomputes only the input is saved, and only that can be packed: the
-        savings of both do not add up. Gradients gathered from all ranks cost more than a plain sum from 16 ranks on (from 8
-        with 8 bits). Models sharded by FSDP exchange gradients in their own way, which has no place for this.
+        already. A tensor is widened whole when backward comes to it: where the largest is the last one saved, such as the
+        logits of a language model, less is held but the peak of a step stays. Of a block that gradient_checkpointing
+        recomputes only the input is saved, and only that can be packed: the savings of both do not add up. Gradients gathered
+        from all ranks cost more than a plain sum from 16 ranks on (from 8 with 8 bits). Models sharded by FSDP exchange
+        gradients in their own way, which has no place for this.
 
     Settings:
         activations: how numbers are kept; none leaves activations alone (name).
