@@ -4,7 +4,7 @@
     strop train examples/language_model/train.py:chunked --out runs/chunked
 
 SmolLM2-135M is 30 layers of 576 with 9 heads and 3 heads for keys, 1,536 between; this is a third of it in each
-direction (13.4 M parameters), so that a step takes one or two seconds on two cores. The vocabulary keeps its 49,152
+direction (13.4 M parameters), so that a step takes about a second on two cores. The vocabulary keeps its 49,152
 entries, as large as a real one, for it is what the memory of a small language model goes to: 201 MB of logits a step.
 Weights and tokenizer (byte pairs, from the training texts alone) start from nothing.
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -151,7 +152,7 @@ def corpus() -> Tokens:
     file = cache_folder() / f"brown-tokens-{mark}.safetensors"
     if not file.exists():
         made = _tokenized(brown())
-        unfinished = file.with_suffix(f".{hashlib.sha256(str(id(made)).encode()).hexdigest()[:8]}")
+        unfinished = file.with_suffix(f".{os.getpid()}")  # another process may be making it too
         save_file({name: value.int() for name, value in made._asdict().items()}, unfinished)
         unfinished.replace(file)
     return Tokens(**{name: value.long() for name, value in load_file(file).items()})

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
+from strop.errors import TrainingError
 from strop.measure.memory import tensor_held
 from strop.surgery.packing import Format, Packing
 
@@ -169,6 +170,16 @@ def test_a_storage_that_was_changed_in_place_is_packed_again() -> None:
     torch.autograd.backward(first + second)
     # 2·3·3 and 2·6·6; whoever remembered the address alone would say 18 and 36
     assert packing.packed == 2 and x.grad is not None and x.grad.tolist() == [18.0 + 72.0] * 64
+
+
+def test_a_tensor_left_alone_that_is_changed_in_place_is_an_error_as_without_packing() -> None:
+    x = torch.ones(64, requires_grad=True)
+    with Packing("bfloat16", smallest=10**6):
+        y = x * 3
+        loss = y.square().sum()
+        y.mul_(2)
+    with pytest.raises(TrainingError, match=r"shape \[64\] that backward needs was changed in place.*Change a copy"):
+        torch.autograd.backward(loss)
 
 
 @pytest.mark.parametrize("packs", [True, False])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from strop.errors import TrainingError
 from strop.surgery.codes import Code
 from strop.units import Bytes
 
@@ -56,10 +57,10 @@ class Packing:
         self._hooks.__exit__(kind, error, trace)
         self._seen.clear()  # from here on backward alone holds what was packed
 
-    def _pack(self, tensor: Tensor) -> Tensor | _View:
+    def _pack(self, tensor: Tensor) -> _Kept | _View:
         found = self._found(tensor) if self._gains(tensor) else None
         if found is None:
-            return tensor.detach()  # or an answer would hold itself by way of its own history
+            return _Kept(tensor.detach(), tensor._version)  # detached, or an answer would hold itself by its own history
         return _View(found, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
 
     def _gains(self, tensor: Tensor) -> bool:
@@ -77,6 +78,14 @@ class Packing:
             if made is not None:
                 self.packed, self.freed = self.packed + 1, self.freed + storage.nbytes() - made.content.nbytes
         return self._seen[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A saved tensor as it is, and how often it had been changed in place: autograd itself looks no longer."""
+
+    tensor: Tensor
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +120,14 @@ def _packed(tensor: Tensor, form: Format) -> _Packed | None:
     return _Packed(content, count, tensor.dtype) if math.isfinite(float(telling.sum(dtype=torch.float32))) else None
 
 
-def _unpack(kept: Tensor | _View) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
+def _unpack(kept: _Kept | _View) -> Tensor:
+    if isinstance(kept, _Kept):
+        if kept.tensor._version != kept.version:
+            raise TrainingError(
+                f"a tensor of shape {list(kept.tensor.shape)} that backward needs was changed in place after it was saved, so "
+                f"gradients would be wrong. Change a copy: x = x + y instead of x += y."
+            )
+        return kept.tensor
     whole, place = kept.whole, (kept.shape, kept.stride, kept.offset)
     if whole.content.dtype != torch.uint8:
         return whole.content.as_strided(*place).to(whole.dtype)  # decodes what is asked for, not the whole storage
