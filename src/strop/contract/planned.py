@@ -31,7 +31,6 @@ PLANNED = (
     Planned(12, "auto_data_augmentation", _D, "Train on adversarial samples made on the fly"),
     Planned(14, "divergence_guard", _T, "Lower the learning rate when the gradient norm stays too large"),
     Planned(15, "memory_preallocation", _T, "Allocate the peak once, before training begins"),
-    Planned(16, "memory_compression", _T, "Keep saved activations and communicated gradients in fewer bits"),
     Planned(17, "hyperparameter_search", _T, "Search hyper-parameters in parallel with early stopping"),
     Planned(19, "tensor_parallel", _T, "Shard linear and attention layers over ranks"),
     Planned(20, "pipeline_parallel", _T, "Split the model into stages fed with micro-batches"),

@@ -109,16 +109,42 @@ def tensor_peak(call: Callable[[], object], device: str = "cpu") -> Bytes:
         call()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    results: Any = profiler.profiler
-    changes = [
-        (event.start_ns(), event.nbytes())
-        for event in results.kineto_results.events()
-        if event.name() == "[memory]" and event.device_type().name == "CPU"
-    ]
     held = peak = 0
-    for _, change in sorted(changes, key=lambda row: row[0]):
+    for change in _changes(call):
         held += change
         peak = max(peak, held)
     return peak
+
+
+def tensor_held(call: Callable[[], object]) -> Bytes:
+    """Return how many bytes of tensors more are held when ``call`` has returned; counted as for :func:`tensor_peak`, CPU only."""
+    return sum(_changes(call))
+
+
+def _changes(call: Callable[[], object]) -> list[Bytes]:
+    """Return what the call allocated (positive), and what of that it gave back (negative), in time order.
+
+    Blocks from before the call are left out by their address: for those the profiler has no size, or that of an earlier
+    block which it saw come and not go.
+    """
+    import torch
+    from torch._C._profiler import _EventType
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    results: Any = profiler.profiler
+    events, found = list(results.kineto_results.experimental_event_tree()), list[tuple[int, int, int]]()
+    while events:
+        event = events.pop()
+        events += event.children
+        if event.tag == _EventType.Allocation and event.extra_fields.device.type == "cpu":
+            found.append((event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size))
+    own, changes = set[int](), list[Bytes]()
+    for _, address, change in sorted(found, key=lambda row: row[0]):
+        if change > 0:
+            own.add(address)
+        if address in own:
+            changes.append(change)
+        if change < 0:
+            own.discard(address)
+    return changes

@@ -25,7 +25,8 @@ class SavedBytes:
     def __init__(self, besides: Iterable[Tensor] = ()) -> None:
         self._besides = {_place(tensor) for tensor in besides}
         self._held: dict[int, Tensor] = {}
-        self._hooks = saved_tensors_hooks(self.add, lambda tensor: tensor)
+        # Detached, because an answer that holds itself by way of its own history would never be freed.
+        self._hooks = saved_tensors_hooks(lambda tensor: self.add(tensor).detach(), lambda tensor: tensor)
         self.total: Bytes = 0
 
     def __enter__(self) -> Self:

@@ -32,8 +32,8 @@ class GradientCheckpointing(Instruction):
 
     When it does not:
         Memory is no limit: every recomputed block only costs time. Blocks whose forward changes something (batch norms,
-        counters of experts) are left alone. With packing of saved tensors savings do not add up: inside a recomputed block
-        nothing is left to pack.
+        counters of experts) are left alone. With packing of saved tensors savings do not add up: of a recomputed block
+        only the input is left to pack.
 
     Settings:
         share: how much of the bytes that blocks keep is to be freed, above 0 to 1 (share).
