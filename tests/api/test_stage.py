@@ -26,6 +26,7 @@ from strop.report.html import render_html
 from strop.report.text import render_summary
 from strop.search.goodput import improve
 from strop.search.request import Request
+from tests.search.test_goodput import World, batching
 
 Process = Callable[..., subprocess.CompletedProcess[str]]
 PLANTED = Path(__file__).resolve().parents[1] / "planted_server.py"
@@ -124,7 +125,7 @@ def test_a_recipe_says_how_to_serve_or_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_planted_server_is_improved_and_serves_by_the_recipe_that_was_kept(double_bundle: Path, tmp_path: Path) -> None:
     workload = strop.ServingWorkload(bundle=double_bundle, objective="200ms", rate=120, seconds=0.5, inputs=[ROW], name="planted")
-    request, run = Request(aim=Aim.GOODPUT, budget=130.0), tmp_path / "run"
+    request, run = Request(aim=Aim.GOODPUT, budget=300.0), tmp_path / "run"
     plan = {
         "command": "optimize",
         "version": "0",
@@ -147,3 +148,21 @@ def test_a_planted_server_is_improved_and_serves_by_the_recipe_that_was_kept(dou
     assert "by the recipe" in share.note and "planted answers ×" in render_summary(report) and "in time" in render_html(report)
     assert not [check for check in verify_ledger(run) if check.problem and check.file != "digests.json"]
     assert settled(run / "recipe.yaml", double_bundle, Service()).max_rows == 64
+
+
+def test_the_report_of_a_confirmed_way_of_serving_says_both_shares_and_how_to_serve_by_it(tmp_path: Path) -> None:
+    world, request, run = World(batching(0.3, 0.95)), Request(aim=Aim.GOODPUT), tmp_path / "run"
+    plan: dict[str, Any] = {"command": "optimize", "version": "0", "name": "planted", "reference": None, "started": ""}
+    plan["request"] = request.to_json()
+    with open_ledger(run, plan, resume=False) as ledger:
+        ledger.step("workload", lambda: {"digest": "", "unjudged": "a test", "original": ""})
+        staging = world.staging(ledger)
+        found = improve(staging)
+        assert ledger.step("end", lambda: end_staging(staging, found))["exit_code"] == 0
+        report = assemble_staging(run, ledger.elapsed)
+    (share,) = report.quality
+    assert share.guard == "held" and share.baseline == pytest.approx(0.3, abs=0.03) and "by the recipe" in share.note
+    text = render_summary(report)
+    assert "planted answers ×" in text and "as many requests in time" in text
+    assert "--recipe run/recipe.yaml --objective 95ms" in text
+    assert "in time" in render_html(report) and report.result[0].point == "of requests answered within 100 ms"

@@ -36,6 +36,7 @@ from strop.trial.serving import Served, Traffic
 
 HOST = Host(cpu="test", cores=2)
 SENT = 200
+MARKS = dict.fromkeys(("interpreter_up", "imported", "loaded", "first_output"), 1.0)
 
 
 @dataclass
@@ -87,7 +88,7 @@ class World:
             raise fault
         account = Account({"url": "http://x", "model": "b"}, sent=1)
         return SimpleNamespace(
-            prepared=prepared, name=name, account=account, seconds=3.0, uses=0, marks={"loaded": 1.0, "first_output": 1.0},
+            prepared=prepared, name=name, account=account, seconds=3.0, uses=0, marks=MARKS,
             profile={POINT: PointProfile(call_seconds=1.35, discards=0)},
         )  # fmt: skip
 
