@@ -93,7 +93,7 @@ def test_in_training_the_update_is_fused_the_dropout_shares_bits_and_both_are_ta
         seen.append((loop.optimizer.param_groups[0]["fused"], [type(m).__name__ for m in loop.model.modules()]))
         loop.run()
 
-    done = train(draft, Recipe([KernelFusion(rules=TRAIN)]), HOST, run=look)
+    done = train(draft, Recipe([KernelFusion(rules=("optimizer", "dropout"))]), HOST, run=look)
     assert done.outcome is Outcome.PREPARED, done.reason
     count = len(list(draft.model.parameters()))
     assert done.tallies["kernel_fusion"] == {

@@ -14,10 +14,12 @@ from strop.contract.ties import Ties, Trait, ties
 from strop.errors import PrepareError
 from strop.measure.host import Host
 
-Rule = Literal["conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias", "optimizer", "dropout"]
+Rule = Literal[
+    "conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias", "optimizer", "dropout", "embedding"
+]
 ALL: tuple[Rule, ...] = ("conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias")
 FOLD: tuple[Rule, ...] = ("conv2d+bn",)
-TRAIN: tuple[Rule, ...] = ("optimizer", "dropout")
+TRAIN: tuple[Rule, ...] = ("optimizer", "dropout", "embedding")
 TOLERANCE = 1e-3
 """Largest departure after surgery, relative to the largest answer; rounding stays two orders of magnitude below."""
 
@@ -34,15 +36,18 @@ class KernelFusion(Instruction):
         ("SAME" as in TensorFlow) is understood. ``conv2d+bias`` and ``matmul+bias`` pack the layers that have no
         activation behind them. The answers on those inputs are compared before and after; a departure beyond rounding
         fails the preparation.
-        While training there are two rules of its own. ``optimizer`` updates a parameter in one kernel instead of a dozen
+        While training there are three rules of its own. ``optimizer`` updates a parameter in one kernel instead of a dozen
         (torch's fused Adam, AdamW or SGD, same settings). ``dropout`` draws the masks of torch's dropout layers on
         a processor sixteen bits an element, so that one random number serves four; the masks are others, as with another
-        seed, and as probable.
+        seed, and as probable. ``embedding`` gathers the rows of the largest embedding that the samples use, at most half of
+        them, in a table of their own, and trains only that; the others would get no gradient, and keep their values where
+        weight decay would shrink them.
 
     Why it helps:
         Intermediate answers are not written to memory and read back, fewer kernels are launched, and oneDNN's blocked
         products on packed weights are often faster than the product eager PyTorch chooses. An optimizer's update reads and
-        writes each weight and moment once, and masks are drawn by one thread while the others wait.
+        writes each weight and moment once, masks are drawn by one thread while the others wait, and most of a vocabulary
+        never occurs in a small training set, though its gradients, moments and update are computed in every step.
 
     When it does not:
         Engines and compilers fuse by themselves, so every rule but ``conv2d+bn`` excludes them. Models that spend their
@@ -114,6 +119,14 @@ class KernelFusion(Instruction):
             return "the model has no batch norm to fold"
         return None
 
+    def at_adapt(self, draft: Draft, tally: Tally) -> None:
+        """Split the largest embedding by what the samples use; count the rows left out."""
+        if "embedding" in self.rules:
+            from strop.surgery import rows
+
+            assert draft.training is not None
+            tally.add("embedding rows that no sample uses", rows.split(draft.model, draft.training))
+
     def at_optimize(self, draft: Draft, tally: Tally) -> None:
         """Fuse the update of the optimizer, and let dropout layers share random bits; count per rule."""
         from strop.surgery.dropout import share_bits
@@ -131,11 +144,12 @@ class KernelFusion(Instruction):
             tally.add("dropout layers that share random bits", share_bits(draft.model))
 
     def at_finish(self, draft: Draft, tally: Tally) -> None:
-        """Make the dropout layers torch's again."""
-        if "dropout" in self.rules:
-            from strop.surgery.dropout import undo
+        """Make dropout layers and the embedding torch's again."""
+        if self._training:
+            from strop.surgery import dropout, rows
 
-            undo(draft.model)
+            dropout.undo(draft.model)
+            rows.undo(draft.model)
 
     def at_freeze(self, draft: Draft, tally: Tally) -> None:
         """Fold, fuse, compare; count per rule."""
