@@ -59,9 +59,9 @@ SEED = 0
 class Turns:
     """What both kinds of arm have in common: one call is one slice; padding is counted where batches are collated."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self) -> None:
         self.points = {POINT: 1}
-        self.steps, self.computed, self.real = steps, 0, 0
+        self.steps = self.computed = self.real = 0
 
     def count(self, mask: Any) -> None:
         """Note a batch's tokens, given its attention mask."""
@@ -82,6 +82,7 @@ class StropArm(Turns):
     def __init__(self, recipe: Recipe) -> None:
         from examples.minilm_finetune.train import workload
 
+        super().__init__()
         draft = training_draft(workload(), SEED)
         assert draft.training is not None
         training, collate = draft.training, draft.training.collate
@@ -94,7 +95,7 @@ class StropArm(Turns):
         training.epochs, training.collate = ENOUGH, counted
         tallies = begin_training(draft, recipe, read_host(accelerators=False))
         training.steps = ENOUGH  # so that the batches of all these epochs need not be drawn up to count them
-        super().__init__(len(training.batches(0)))
+        self.steps, self.computed, self.real = len(training.batches(0)), 0, 0
         self._loop = TrainingLoop(draft.model, training, seed=SEED)
         self._loop.__enter__()
         self._told: Callable[[], Any] = lambda: told(draft, recipe, draft.engine, tallies)
@@ -125,6 +126,7 @@ class TrainerArm(Turns):
         from examples.minilm_finetune.train import RATE, build, tokens
         from examples.minilm_sentiment.workload import _folder
 
+        super().__init__()
         samples = [tokens(sentence) for sentence in sentiment().head]
         pad, arm = DataCollatorWithPadding(AutoTokenizer.from_pretrained(str(_folder()))), self
 
@@ -155,7 +157,7 @@ class TrainerArm(Turns):
             data_collator=counted,
             callbacks=[Gate()],
         )
-        super().__init__(math.ceil(len(samples) / 32))
+        self.steps = math.ceil(len(samples) / 32)
         self._left, self._closing = 0, False
         self._go, self._done = threading.Event(), threading.Event()
         self._thread, self._trainer = ThreadPoolExecutor(1), trainer

@@ -71,7 +71,7 @@ class UsedRows(nn.Module):
         return table
 
 
-class _Seen(Exception):  # noqa: N818 -- it ends a forward, and is no error
+class _Seen(Exception):
     """The embedding was reached."""
 
 
