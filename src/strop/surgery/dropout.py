@@ -26,7 +26,7 @@ class SharedBitsDropout(nn.Dropout):
         """Drop elements while training; any shape, floating point."""
         if not self.training or input.device.type != "cpu":
             return functional.dropout(input, self.p, self.training)
-        dropped: Tensor = _Drop.apply(input, round(self.p * LEVELS))
+        dropped: Tensor = _Drop.apply(input, round(self.p * LEVELS))  # type: ignore[no-untyped-call]
         return dropped
 
 
@@ -40,7 +40,7 @@ class _Drop(torch.autograd.Function):
         return input * keep.to(input.dtype).mul_(ctx.scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
         return grad * keep.to(grad.dtype).mul_(ctx.scale), None
 
@@ -57,4 +57,4 @@ def undo(model: nn.Module) -> None:
     """Make them torch's again."""
     for module in model.modules():
         if type(module) is SharedBitsDropout:
-            module.__class__ = nn.Dropout
+            module.__class__ = nn.Dropout  # type: ignore[assignment]
