@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -16,7 +17,7 @@ from strop.loop.checkpoint import Checkpoints
 from strop.loop.intents import training_of
 from strop.loop.loop import TrainingLoop
 from strop.observe import Event, JsonlSink
-from strop.testing.models import sentences_workload
+from strop.testing.models import pad, sentences_workload
 
 
 @pytest.mark.parametrize(("text", "interval"), [("500", (500, None)), ("5m", (None, 300.0)), (" 90s ", (None, 90.0))])
@@ -48,6 +49,32 @@ def test_every_step_becomes_a_row_and_an_event_in_order() -> None:
     assert all(row.taken and row.samples == 8 and row.seconds > 0 and row.rate == 1e-2 and row.norm for row in record.rows)
 
 
+def test_time_before_the_first_forward_counts_as_waiting_and_later_micro_batches_do_not() -> None:
+    now = [0.0]
+
+    def slow(rows: list[Any]) -> Any:
+        now[0] += 3.0
+        return pad(rows)
+
+    def forward(model: Any, batch: Any) -> Any:
+        now[0] += 1.0
+        return model(batch["input_ids"], batch["attention_mask"])["logits"]
+
+    record = StepRecord(lambda event: None, None, Interval(None, None), clock=lambda: now[0])
+    follow(record, collate=slow, forward=forward, micro_batch=4)
+    assert [(row.waiting, row.seconds) for row in record.rows] == [(6.0, 8.0)] * 6
+
+
+def test_rows_of_a_run_that_did_not_note_waiting_can_be_read(tmp_path: Path) -> None:
+    record = StepRecord(JsonlSink(tmp_path / "events.jsonl"), None, Interval(None, None))
+    follow(record, 1)
+    old = json.loads((tmp_path / "events.jsonl").read_text())
+    del old["waiting"]
+    (tmp_path / "events.jsonl").write_text(json.dumps(old) + "\n")
+    (row,) = rows_until(9, tmp_path / "events.jsonl")
+    assert row.waiting == 0 and row.seconds == record.rows[0].seconds
+
+
 @pytest.mark.parametrize(
     ("interval", "saved"), [(Interval(2, None), [4, 6]), (Interval(None, 2.5), [3, 6]), (Interval(4, None), [4])]
 )
@@ -55,8 +82,8 @@ def test_checkpoints_come_after_so_many_steps_or_so_much_time(interval: Interval
     ticks = iter(range(1000))
     seconds = {0: 0.0}
 
-    def clock() -> float:  # half a second a look: two looks a step
-        seconds[0] = next(ticks) * 0.5
+    def clock() -> float:  # a third of a second a look: three looks a step
+        seconds[0] = next(ticks) / 3
         return seconds[0]
 
     record = StepRecord(lambda event: None, Checkpoints(tmp_path, {}), interval, clock=clock if interval.seconds else lambda: 0.0)

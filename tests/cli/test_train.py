@@ -111,3 +111,30 @@ def test_an_interrupt_saves_and_a_resume_goes_on(file: Path, tmp_path: Path) -> 
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 60
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        (["--model_parallel_size=4", "--pipeline_parallel_size=2", "--data_parallel_size=1"], "= 8, but 1 process was started"),
+        (["--data_parallel_size=0"], "data_parallel_size must be at least 1, got 0"),
+    ],
+)
+def test_sizes_of_parallelism_that_do_not_multiply_to_the_processes_end_with_the_arithmetic(
+    sizes: list[str], words: str, strop_cli: Callable[..., Any], file: Path
+) -> None:
+    answer = strop_cli("train", file, *sizes)
+    assert answer.code == 2 and words in answer.err
+
+
+def test_parallelism_that_is_planned_is_refused_by_its_number(
+    strop_cli: Callable[..., Any], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    answer = strop_cli("train", file, "--model_parallel_size=2")
+    assert answer.code == 2 and "needs instruction 19, which is planned" in answer.err
+
+
+def test_sizes_that_fit_one_process_train(strop_cli: Callable[..., Any], file: Path, tmp_path: Path) -> None:
+    answer = strop_cli("train", file, "--out", tmp_path / "run", "--data_parallel_size=1")
+    assert answer.code == 0

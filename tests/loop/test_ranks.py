@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strop.errors import TrainingError
-from strop.loop.ranks import Place, join, own_part, place
+from strop.errors import TrainingError, UsageError
+from strop.loop.ranks import Place, check_sizes, join, own_part, place
 
 
 def test_a_process_started_by_itself_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +41,30 @@ def test_processes_that_do_not_come_are_named_within_the_time_allowed(monkeypatc
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match=r"the 2 processes could not meet over gloo .*Start them with torchrun"):
         join("gloo", "env://", timeout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((4, 2, 1), r"model_parallel_size 4 × pipeline_parallel_size 2 × data_parallel_size 1 = 8, but 16 processes were"),
+        ((None, None, 3), r"= 3, but 16 processes were started"),
+        ((2, -1, 8), r"pipeline_parallel_size must be at least 1, got -1"),
+        ((0, None, None), r"model_parallel_size must be at least 1, got 0"),
+    ],
+)
+def test_sizes_that_do_not_multiply_to_the_world_are_refused_with_the_arithmetic(
+    sizes: tuple[int | None, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    with pytest.raises(UsageError, match=words):
+        check_sizes(*sizes)
+
+
+def test_sizes_that_multiply_and_sizes_that_were_not_given_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    check_sizes(None, None, None)
+    check_sizes(4, 2, 2)
+    check_sizes(None, None, 16)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(UsageError, match="= 2, but 1 process was started"):
+        check_sizes(None, 2, None)

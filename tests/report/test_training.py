@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -38,6 +39,13 @@ def test_speed_counts_samples_over_the_time_in_steps() -> None:
 )
 def test_the_headline_says_what_came_of_it(changes: dict[str, Any], words: str) -> None:
     assert words in headline(report(**changes))
+
+
+def test_the_share_of_waiting_is_over_the_time_in_steps() -> None:
+    rows = tuple(replace(row, waiting=0.1) for row in ROWS)
+    assert report(steps=rows).waiting == pytest.approx(0.2) and math.isnan(report(steps=()).waiting)
+    assert ("Waiting for data", "20.0 % of it") in [(row[0].text, row[1].text) for row in summary(report(steps=rows)).rows]
+    assert ("Waiting for data", "not measured") in [(row[0].text, row[1].text) for row in summary(report(steps=())).rows]
 
 
 def test_steps_that_were_not_taken_are_counted() -> None:

@@ -87,3 +87,11 @@ def test_settings_that_act_at_opening_promise_most_and_depend_on_what_is_set() -
 def test_an_instruction_that_others_need_cannot_be_taken_out_alone() -> None:
     stack = recipe(static_quantization={}, model_serving_framework={})
     assert [instruction.number for instruction, _ in removals(stack, START)] == [29]
+
+
+def test_an_instruction_whose_default_is_for_another_kind_of_workload_is_raced_with_the_setting_that_fits() -> None:
+    training = frozenset({Trait.TRAINING})
+    (fits,) = variants(Facts(), HOST, training, [31])
+    assert fits.ties().needs == training and legal(Recipe([fits]), training) is None
+    (usual,) = variants(Facts(), HOST, START, [31])
+    assert usual == type(usual)()

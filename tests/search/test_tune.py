@@ -15,6 +15,7 @@ import pytest
 from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
 from strop.errors import DeclinedError, MeasureError, NoEffectError, TargetError, WorkerDiedError
+from strop.ledger.judgement import read_comparisons
 from strop.ledger.ledger import Ledger
 from strop.ledger.verify import verify_ledger
 from strop.measure.collect import PointProfile
@@ -257,7 +258,9 @@ def test_a_resumed_sitting_repeats_nothing_and_ends_alike(tuning: Callable[..., 
     found = tune(tuning(world, resume=True, only=(BUCKETING, AMP)))
     assert kept(found) == {BUCKETING, AMP}
     assert world.courses[:3] == done and len(world.courses) == 2 * SEEDS == len(set(world.courses))
-    assert set(world.seated[started:]) == {"baseline"}  # no candidate was started again
+    again = world.seated[started:]
+    assert again[: again.count("baseline")] == ["baseline"] * again.count("baseline")  # no candidate was started again …
+    assert again[again.count("baseline") :] == [str(found.result.without(AMP)), str(found.result)]  # but for the contributions
 
 
 def test_a_resumed_sitting_with_little_time_left_goes_on_and_is_not_told_to_begin_larger(tuning: Callable[..., Planted]) -> None:
@@ -275,3 +278,48 @@ def test_a_plain_training_that_fails_is_an_error(tuning: Callable[..., Planted])
     run._train = lambda recipe, number, expected: {"score": None, "failed": "planted"}  # type: ignore[method-assign]
     with pytest.raises(MeasureError, match="the plain training with seed 1 of 5 failed: planted"):
         tune(run)
+
+
+def test_every_instruction_of_the_result_is_timed_against_the_rest_of_it(tuning: Callable[..., Planted], tmp_path: Path) -> None:
+    world = World(gains={BUCKETING: 1.5, AMP: 2.0})
+    found = tune(tuning(world, only=(BUCKETING, AMP)))
+    gains = {name: read_comparisons(row["screen"])["all"].speedup for name, row in found.contributions}
+    assert set(gains) == {"length_bucketing", "amp_optimizer"}
+    assert gains["length_bucketing"].low < 1.5 < gains["length_bucketing"].high
+    assert gains["amp_optimizer"].low < 2.0 < gains["amp_optimizer"].high
+    assert world.alive == 1
+    assert all(check.problem is None for check in verify_ledger(tmp_path / "run") if check.file != "digests.json")
+    started = len(world.seated)
+    again = tune(tuning(world, resume=True, only=(BUCKETING, AMP)))
+    assert again.contributions == found.contributions and set(world.seated[started:]) == {"baseline"}
+
+
+def test_contributions_are_left_out_when_the_time_is_over(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={BUCKETING: 1.5, AMP: 2.0})
+    run = tuning(world, only=(BUCKETING, AMP))
+    courses = run._train
+
+    def last(recipe: Recipe, number: int, expected: float) -> dict[str, Any]:
+        if number == SEEDS - 1 and len(recipe):
+            world.now = 3590.0
+        return courses(recipe, number, expected)
+
+    run._train = last  # type: ignore[method-assign]
+    found = tune(run)
+    assert kept(found) == {BUCKETING, AMP} and len(found.contributions) == 1  # the one that the race took on its way
+
+
+def test_a_rest_that_cannot_be_run_leaves_its_contribution_unknown(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={BUCKETING: 1.5, AMP: 2.0})
+    run = tuning(world, only=(BUCKETING, AMP))
+    seat = world.seat
+
+    def sit(prepared: Planned, name: str) -> Any:
+        if name == "baseline" and len(prepared.recipe):
+            raise WorkerDiedError("planted death")
+        return seat(prepared, name)
+
+    world.seat = sit  # type: ignore[method-assign]
+    found = tune(run)
+    assert kept(found) == {BUCKETING, AMP}
+    assert sorted(row["screen"] is None for _, row in found.contributions) == [False, True]

@@ -196,6 +196,7 @@ class Sitting:
         if self._ledger is not None:
             facts = {name: value for name, value in asdict(report).items() if name != "steps"}
             facts |= {"steps": len(rows), "loss": _number(report.loss), "seconds": report.seconds, "speed": _number(report.speed)}
+            facts["waiting"] = _number(report.waiting)
             write_json(self.folder / "result.json", facts)
             write_atomic(self.folder / "report.html", render_training(report).encode())
             ended = "run.interrupted" if status == INTERRUPTED else "run.finished"

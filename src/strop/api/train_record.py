@@ -72,12 +72,14 @@ class StepRecord:
         self._observer, self._checkpoints, self._interval, self._clock = observer, checkpoints, interval, clock
         self._waiting: list[dict[str, Any]] = []
         self._begin = self._told = self._saved = clock()
+        self._fetching: Seconds | None = None
         self._saved_step = -1
         self._rate = float("nan")
 
     def follow(self, training: Training) -> None:
         """Add the handlers."""
         training.on(LoopEvent.BATCH, self._on_batch)
+        training.on(LoopEvent.MICRO_START, self._on_micro_start)
         training.handlers.insert(0, (LoopEvent.STEP_END, self._on_step_end))  # closing: first in, last out, after all changes
         training.on(LoopEvent.FIT_END, lambda loop: self.tell())
 
@@ -99,8 +101,12 @@ class StepRecord:
         self._waiting, self._told = [], self._clock()
 
     def _on_batch(self, loop: Loop) -> None:
-        self._begin = self._clock()
+        self._begin, self._fetching = self._clock(), None
         self._rate = float(loop.optimizer.param_groups[0]["lr"])
+
+    def _on_micro_start(self, loop: Loop) -> None:
+        if self._fetching is None:  # the first of the step; all of its samples are there by then
+            self._fetching = self._clock() - self._begin
 
     def _on_step_end(self, loop: Loop) -> None:
         now = self._clock()
@@ -112,6 +118,7 @@ class StepRecord:
                 "rate": self._rate,
                 "samples": len(loop.samples) * loop.training.world,
                 "seconds": now - self._begin,
+                "waiting": self._fetching or 0.0,
                 "taken": loop.taken,
                 "norm": loop.norm,
             }
@@ -129,7 +136,7 @@ def rows_until(step: int, events: Path) -> list[StepRow]:
     for line in events.read_text(encoding="utf-8").splitlines() if events.exists() else ():
         facts = json.loads(line)
         if facts.get("name") == "train.step" and facts["step"] <= step:
-            found[facts["step"]] = StepRow(**{name: facts[name] for name in StepRow.__dataclass_fields__})
+            found[facts["step"]] = StepRow(**{name: facts[name] for name in StepRow.__dataclass_fields__ if name in facts})
     return [found[number] for number in sorted(found)]
 
 

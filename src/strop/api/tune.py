@@ -84,17 +84,10 @@ def end_tuning(tuning: Tuning, found: Tuned) -> dict[str, Any]:
         "kept": describe(kept) if kept is not None else [],
         "recipe": write_recipe(kept) if kept is not None else "",
         "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
-        "ablation": _screened_parts(kept, found) if kept is not None else [],
+        "ablation": [[name, row] for name, row in found.contributions],
         "untried": found.standing.untried,
         "measuring": tuning.bench.measuring,
     }
-
-
-def _screened_parts(kept: Recipe, found: Tuned) -> list[list[Any]]:
-    """Return the name of each instruction that was screened as an addition to the rest of what was kept, with its trial."""
-    rows = {(trial.row["key"], trial.row["against"]): trial.row for trial in found.standing.trials}
-    parts = [(i.name, rows.get((kept.key, kept.without(i.number).key))) for i in kept if len(kept) > 1]
-    return [[name, row] for name, row in parts if row is not None]
 
 
 def assemble_tuning(folder: Path, spent: float) -> RunReport:

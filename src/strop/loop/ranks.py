@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -12,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from strop.contract.training import Samples
-from strop.errors import TrainingError
+from strop.errors import TrainingError, UsageError
 from strop.units import Bytes, Seconds
 
 
@@ -33,6 +34,33 @@ class Place(NamedTuple):
 def place() -> Place:
     """Read it from the environment, as torchrun leaves it; a process started by itself is the only one."""
     return Place(*(int(os.environ.get(name, start)) for name, start in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
+
+
+def check_sizes(model: int | None, pipeline: int | None, data: int | None) -> None:
+    """Check that sizes of parallelism, as far as they were given, multiply to the number of processes.
+
+    Args:
+        model: processes that share each layer.
+        pipeline: stages of layers.
+        data: processes that share each batch.
+
+    Raises:
+        UsageError: a size is not positive, or the product is another number; the message holds the arithmetic.
+    """
+    given = {"model": model, "pipeline": pipeline, "data": data}
+    sizes = {f"{name}_parallel_size": 1 if size is None else size for name, size in given.items()}
+    if all(size is None for size in given.values()):
+        return
+    for name, size in sizes.items():
+        if size < 1:
+            raise UsageError(f"{name} must be at least 1, got {size}.")
+    product, world = math.prod(sizes.values()), place().world
+    if product != world:
+        terms = " × ".join(f"{name} {size}" for name, size in sizes.items())
+        raise UsageError(
+            f"{terms} = {product}, but {world} {'process was' if world == 1 else 'processes were'} started; the sizes must "
+            f"multiply to the number of processes."
+        )
 
 
 def join(backend: str, init_method: str, timeout: Seconds) -> None:

@@ -25,6 +25,7 @@ class StepRow:
         rate: learning rate it was taken with, of the first parameter group.
         samples: how many.
         seconds: time it took.
+        waiting: the part of it before the first forward, in which its samples were fetched and collated.
         taken: whether the optimizer moved; otherwise it was vetoed or overflowed.
         norm: gradient norm before clipping, where something clips.
     """
@@ -35,6 +36,7 @@ class StepRow:
     rate: float
     samples: int
     seconds: float
+    waiting: float = 0.0
     taken: bool = True
     norm: float | None = None
 
@@ -88,6 +90,11 @@ class TrainingReport:
         return sum(row.samples for row in self.steps) / self.seconds if self.steps else float("nan")
 
     @property
+    def waiting(self) -> float:
+        """Share of the time spent in steps that went by waiting for data."""
+        return sum(row.waiting for row in self.steps) / self.seconds if self.seconds else float("nan")
+
+    @property
     def loss(self) -> float:
         """Running mean of the loss in the end."""
         return curve.running_mean([row.loss for row in self.steps])[-1] if self.steps else float("nan")
@@ -110,6 +117,7 @@ def summary(report: TrainingReport) -> Table:
         "Steps": f"{len(report.steps)} of {report.planned}",
         "Loss, running mean": show_number(report.loss),
         "Time in steps": show_seconds(report.seconds),
+        "Waiting for data": f"{100 * report.waiting:.1f} % of it" if report.steps else NOT_MEASURED,
         "Speed": show_rate(report.speed, "samples/s"),
         f"{report.metric or 'Metric'} before": show_number(report.before) if report.before is not None else NOT_MEASURED,
         f"{report.metric or 'Metric'} after": show_number(report.after) if report.after is not None else NOT_MEASURED,

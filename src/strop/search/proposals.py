@@ -61,13 +61,11 @@ def variants(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[i
         if row.cls is None or not issubclass(row.cls, Instruction) or (wanted and row.number not in wanted):
             continue
         default = row.cls()
-        if not _could_apply(default, start):
-            continue
-        alternatives = {(default.ties().adds): default}
-        for field, values in default.space(facts, host).items():
-            for value in values:
-                other = row.cls(**{field: value})
-                alternatives.setdefault(other.ties().adds, other)
+        choices = [row.cls(**{name: value}) for name, values in default.space(facts, host).items() for value in values]
+        alternatives: dict[frozenset[Trait], Instruction] = {}
+        for variant in (default, *choices):
+            if _could_apply(variant, start):
+                alternatives.setdefault(variant.ties().adds, variant)
         found += alternatives.values()
     return found
 

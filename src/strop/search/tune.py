@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from strop.contract.instruction import Instruction
@@ -21,7 +22,7 @@ from strop.search.choose import FIRST_SHARE, MOST_CLAIMS
 from strop.search.climb import NO_TIME, STEP_DELTA, WORTH_TRYING, Stack, Standing
 from strop.search.kinds import lossy_part
 from strop.search.placebo import PLACEBO_KEPT, doubt
-from strop.search.proposals import Proposal, additions, groups, variants
+from strop.search.proposals import Proposal, additions, groups, removals, variants
 from strop.search.training_claim import TrainingClaim, claim
 from strop.search.trials import Trial
 from strop.search.tuning import SEEDS, Price, Tuning
@@ -51,12 +52,15 @@ class Tuned:
         result: the confirmed recipe; ``None`` when no claim held.
         claims: tested, in order.
         standing: every trial, and what was not tried.
+        contributions: name of each instruction of the result that was timed as an addition to the rest of it, with the row
+            of that trial.
         findings: doubts about the run.
     """
 
     result: Recipe | None = None
     claims: list[TrainingClaim] = field(default_factory=list)
     standing: Standing = field(default_factory=Standing)
+    contributions: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -92,12 +96,39 @@ def _race_and_claim(tuning: Tuning, found: Tuned) -> None:
         found.claims.append(tested)
         if tested.holds:
             found.result = stack.recipe
+            found.contributions = _contributions(tuning, stack.recipe, found.standing)
         changing = frozenset(i.number for i in lossy_part(stack.recipe))
         if tested.holds or not tested.refused or not changing:
             return
         race.refuse(changing)
         tuning.expect()
         alpha = (1 - FIRST_SHARE) / (MOST_CLAIMS - 1) * tuning.request.alpha
+
+
+def _contributions(tuning: Tuning, kept: Recipe, standing: Standing) -> list[tuple[str, dict[str, Any]]]:
+    """Time what was kept against itself without each of its instructions, unless the race did, as far as time is left."""
+    found, raced = [], {(trial.row["key"], trial.row["against"]): dict(trial.row) for trial in standing.trials}
+    tuning.reserved = 0.0  # for what has been confirmed by now
+    for instruction, rest in removals(kept, tuning.workload.traits):
+        key, row = f"contribution/{rest.key}/{kept.key}", raced.get((kept.key, rest.key))
+        if row is None and (tuning.ledger.done(key) or tuning.budget.allows(2 * _trial_seconds(tuning), tuning.reserved)):
+            row = tuning.ledger.step(key, partial(_against_rest, tuning, kept, rest, key))
+        if row is not None:
+            found.append((instruction.name, row))
+    return found
+
+
+def _against_rest(tuning: Tuning, kept: Recipe, rest: Recipe, key: str) -> dict[str, Any]:
+    """Time one recipe against another that lacks an instruction; where that cannot be run, nothing is known."""
+    alive: list[Seat] = []
+    try:
+        alive.append(tuning.bench.seat(Planned(rest), "baseline"))
+        return _trial(tuning, Proposal(kept, against=rest.key), alive[0], key, alive)
+    except (TargetError, MeasureError) as error:
+        return {"key": kept.key, "against": rest.key, "status": "failed to run", "reason": str(error), "screen": None}
+    finally:
+        for seat in alive:
+            tuning.bench.dismiss(seat)
 
 
 def _too_short(tuning: Tuning) -> dict[str, str] | None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from strop.contract.draft import Draft
 from strop.contract.tally import Tally
 from strop.contract.training import Training
 from strop.instructions.data.i06_length_bucketing import LengthBucketing, dynamic_batching, padding
+from strop.loop.loop import TrainingLoop
+from strop.loop.step import one_after_another
 from strop.measure.host import Host
 from strop.testing.case import LawCase
 from strop.testing.laws import InstructionLaws
@@ -126,3 +131,37 @@ def test_dynamic_batching_keeps_a_token_budget_and_refuses_what_cannot_fit() -> 
         dynamic_batching(["aaaa"], 2, max_tokens=3)
     with pytest.raises(ValueError, match="max_batch_size must be at least 1"):
         dynamic_batching(["a"], 0)
+
+
+def test_cutting_a_batch_keeps_its_samples_and_saves_padding_with_every_cut() -> None:
+    whole, _, lengths = bucketed(log_normal())
+    cut, tally, _ = bucketed(log_normal(), split_tokens=64)
+    for batch in cut.batches(0):
+        parts = cut.split(batch)
+        assert sorted(number for part in parts for number in part) == sorted(batch)
+        for one, two in pairwise(parts):
+            assert max(lengths[n] for n in one) <= min(lengths[n] for n in two)
+            assert len(one) * (max(lengths[n] for n in two) - max(lengths[n] for n in one)) >= 64
+    assert cut.batches(0) == whole.batches(0) and padding(cut, lengths) < padding(whole, lengths)
+    assert tally.total > bucketed(log_normal())[1].total
+
+
+def test_a_batch_that_is_cut_gives_the_gradients_of_the_whole_batch() -> None:
+    def gradients(**settings: int) -> tuple[int, list[Tensor]]:
+        draft = training_draft(batch_size=12)
+        plan, _, _ = bucketed(draft, window=1, **settings)
+        with TrainingLoop(draft.model, plan, seed=0) as loop:
+            micros = loop.micros(plan.batches(0)[0])
+            one_after_another(loop, micros)
+        return len(micros), [parameter.grad for parameter in draft.model.parameters() if parameter.grad is not None]
+
+    (whole, plain), (parts, cut) = gradients(), gradients(split_tokens=8)
+    assert whole == 1 < parts
+    for one, two in zip(plain, cut, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_a_split_that_the_workload_asks_for_is_cut_further() -> None:
+    draft = log_normal(micro_batch=8)
+    plan, _, _ = bucketed(draft, split_tokens=16)
+    assert all(len(part) <= 8 for batch in plan.batches(0) for part in plan.split(batch))

@@ -9,16 +9,18 @@ from torch import nn
 from strop.contract.draft import Draft
 from strop.contract.recipe import Recipe
 from strop.contract.tally import Tally
+from strop.contract.ties import Trait
 from strop.errors import PrepareError
 from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
-from strop.instructions.inference.i31_kernel_fusion import ALL, FOLD, KernelFusion
+from strop.instructions.inference.i31_kernel_fusion import ALL, FOLD, TRAIN, KernelFusion
 from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
+from strop.loop.loop import TrainingLoop
 from strop.measure.host import Host
-from strop.pipeline import Outcome, legal, prepare
+from strop.pipeline import Outcome, legal, prepare, train
 from strop.surgery.flow import answers, departure
 from strop.testing.case import LawCase
 from strop.testing.laws import InstructionLaws
-from strop.testing.models import attention_draft, conv_draft, draft_for, mlp_draft
+from strop.testing.models import TinyAttention, attention_draft, conv_draft, draft_for, mlp_draft, training_draft
 
 HOST = Host(cpu="test", cores=2, isa=frozenset({"avx512_bf16"}))
 
@@ -55,6 +57,69 @@ class NormFirst(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(self.norm(x))
+
+
+def stale_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """One that has no fused kernel."""
+    return torch.optim.RMSprop(model.parameters())
+
+
+class TestTrainLaws(InstructionLaws):
+    case = LawCase(
+        instruction=KernelFusion(rules=TRAIN),
+        draft=training_draft,
+        foreign=mlp_draft,
+        idle=(KernelFusion(rules=TRAIN), lambda: training_draft(optimizer=stale_optimizer)),
+    )
+
+
+def with_dropout() -> Draft:
+    return training_draft(model=lambda: DropFirst())
+
+
+class DropFirst(TinyAttention):
+    """Drops what it attends to."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__()
+        self.embed = nn.Sequential(self.embed, nn.Dropout(0.2))  # type: ignore[assignment]
+
+
+def test_in_training_the_update_is_fused_the_dropout_shares_bits_and_both_are_taken_off_again() -> None:
+    draft, seen = with_dropout(), []
+
+    def look(loop: TrainingLoop) -> None:
+        seen.append((loop.optimizer.param_groups[0]["fused"], [type(m).__name__ for m in loop.model.modules()]))
+        loop.run()
+
+    done = train(draft, Recipe([KernelFusion(rules=("optimizer", "dropout"))]), HOST, run=look)
+    assert done.outcome is Outcome.PREPARED, done.reason
+    count = len(list(draft.model.parameters()))
+    assert done.tallies["kernel_fusion"] == {
+        "parameters updated in one kernel": count,
+        "dropout layers that share random bits": 1,
+    }
+    assert seen[0][0] is True and "SharedBitsDropout" in seen[0][1]
+    assert [type(m) for m in draft.model.modules() if isinstance(m, nn.Dropout)] == [nn.Dropout]
+
+
+def test_training_by_the_fused_update_ends_with_the_same_weights_up_to_rounding() -> None:
+    # by SGD, since Adam turns the rounding of gradients that are zero, as of the keys' bias, into steps of full size
+    plain, changed = (training_draft(optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9)) for _ in "12")
+    train(plain, Recipe(), HOST)
+    train(changed, Recipe([KernelFusion(rules=("optimizer",))]), HOST)
+    for one, two in zip(plain.model.parameters(), changed.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
+
+
+def test_rules_for_training_and_for_inference_each_belong_to_their_workload() -> None:
+    training, inference = frozenset({Trait.TRAINING}), frozenset({Trait.INFERENCE})
+    for rules, wanted in ((TRAIN, training), (ALL, inference), (FOLD, inference)):
+        legal_at = [start for start in (training, inference) if legal(Recipe([KernelFusion(rules=rules)]), start) is None]
+        assert legal_at == [wanted]
+    with pytest.raises(ValueError, match="were mixed"):
+        KernelFusion(rules=("optimizer", "matmul+bias"))
 
 
 def run(instruction: KernelFusion, draft: Draft) -> dict[str, int]:

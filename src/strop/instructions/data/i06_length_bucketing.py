@@ -30,7 +30,9 @@ class LengthBucketing(Instruction):
         Shuffles the samples anew each epoch, sorts them by length within windows of ``window`` batches, cuts the windows
         into batches of at most ``max_batch_size`` samples and, where ``max_tokens`` is given, of at most so many tokens,
         padding included; then it shuffles the batches. Each sample comes exactly once an epoch. The loss counts the items of
-        each step, so batches of different size do not weigh samples differently within a step.
+        each step, so batches of different size do not weigh samples differently within a step. Where ``split_tokens`` is
+        given, a batch whose lengths still differ goes forward in several micro-batches of similar length, whose gradients
+        are added up: the step is the same, with less padding.
 
     Why it helps:
         A batch is padded to its longest sample, and padding costs as much as text. In batches of mixed lengths half the
@@ -38,12 +40,15 @@ class LengthBucketing(Instruction):
 
     When it does not:
         All samples have one length; a collate function that pads to a fixed length; attention kernels that skip padding.
-        Batches are less mixed than random ones, which can cost accuracy: small windows mix more and save less.
+        Batches are less mixed than random ones, which can cost accuracy: small windows mix more and save less. Each
+        micro-batch costs the launching of all kernels once more, and batch norms see only their own micro-batch.
 
     Settings:
         max_batch_size: samples per batch at most; unset: as many as the workload asks for (samples).
         max_tokens: samples times longest sample of a batch at most; unset: no limit (tokens).
         window: batches among which samples are sorted; larger saves more padding and mixes less (batches).
+        split_tokens: cut a batch in two where that saves at least so many tokens of padding, and the halves likewise; unset:
+            never (tokens).
 
     References:
         Khomenko et al., Accelerating Recurrent Neural Network Training Using Sequence Bucketing, 2016.
@@ -55,9 +60,10 @@ class LengthBucketing(Instruction):
     max_batch_size: int | None = None
     max_tokens: int | None = None
     window: Annotated[int, Choices(50, 10)] = 50
+    split_tokens: Annotated[int | None, Choices(None, 128)] = None
 
     def __post_init__(self) -> None:
-        for name in ("max_batch_size", "max_tokens", "window"):
+        for name in ("max_batch_size", "max_tokens", "window", "split_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -97,6 +103,11 @@ class LengthBucketing(Instruction):
             return [found[place] for place in random.permutation(len(found))]
 
         plan.batches = batches
+        least, split = self.split_tokens, plan.split
+        if least is not None:
+            plan.split = lambda samples: [
+                piece for part in split(samples) for piece in pieces(sorted(part, key=lengths.__getitem__), lengths, least)
+            ]
         tally.add("padding tokens saved per epoch", max(0, before - padding(plan, lengths)))
 
 
@@ -131,6 +142,18 @@ def similar(samples: Sequence[T], length: Callable[[T], int], size: int, tokens:
             batches.append([])
         batches[-1].append(sample)
     return batches
+
+
+def pieces(samples: Samples, lengths: Sequence[int], least: int) -> list[Samples]:
+    """Cut samples, shortest first, where that saves the most padding, again and again while it saves ``least`` tokens."""
+    if len(samples) < 2:
+        return [samples]
+    longest = lengths[samples[-1]]
+    saved = [(place + 1) * (longest - lengths[number]) for place, number in enumerate(samples)]
+    place = max(range(len(samples)), key=saved.__getitem__)
+    if saved[place] < least:
+        return [samples]
+    return [*pieces(samples[: place + 1], lengths, least), *pieces(samples[place + 1 :], lengths, least)]
 
 
 def padding(plan: Training, lengths: Sequence[int]) -> int:

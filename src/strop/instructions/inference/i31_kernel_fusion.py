@@ -14,9 +14,12 @@ from strop.contract.ties import Ties, Trait, ties
 from strop.errors import PrepareError
 from strop.measure.host import Host
 
-Rule = Literal["conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias"]
+Rule = Literal[
+    "conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias", "optimizer", "dropout", "embedding"
+]
 ALL: tuple[Rule, ...] = ("conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias")
 FOLD: tuple[Rule, ...] = ("conv2d+bn",)
+TRAIN: tuple[Rule, ...] = ("optimizer", "dropout", "embedding")
 TOLERANCE = 1e-3
 """Largest departure after surgery, relative to the largest answer; rounding stays two orders of magnitude below."""
 
@@ -33,18 +36,28 @@ class KernelFusion(Instruction):
         ("SAME" as in TensorFlow) is understood. ``conv2d+bias`` and ``matmul+bias`` pack the layers that have no
         activation behind them. The answers on those inputs are compared before and after; a departure beyond rounding
         fails the preparation.
+        While training there are three rules of its own. ``optimizer`` updates a parameter in one kernel instead of a dozen
+        (torch's fused Adam, AdamW or SGD, same settings). ``dropout`` draws the masks of torch's dropout layers on
+        a processor sixteen bits an element, so that one random number serves four; the masks are others, as with another
+        seed, and as probable. ``embedding`` gathers the rows of the largest embedding that the samples use, at most half of
+        them, in a table of their own, and trains only that; the others would get no gradient, and keep their values where
+        weight decay would shrink them.
 
     Why it helps:
         Intermediate answers are not written to memory and read back, fewer kernels are launched, and oneDNN's blocked
-        products on packed weights are often faster than the product eager PyTorch chooses.
+        products on packed weights are often faster than the product eager PyTorch chooses. An optimizer's update reads and
+        writes each weight and moment once, masks are drawn by one thread while the others wait, and most of a vocabulary
+        never occurs in a small training set, though its gradients, moments and update are computed in every step.
 
     When it does not:
         Engines and compilers fuse by themselves, so every rule but ``conv2d+bn`` excludes them. Models that spend their
         time in attention or normalisation. Activations called as functions, not as modules, stay. Packed weights are
-        kept beside the plain ones and take their size in memory again.
+        kept beside the plain ones and take their size in memory again. Dropout called as a function, as inside attention,
+        stays; optimizers of other classes stay.
 
     Settings:
-        rules: which patterns to look for; only conv2d+bn may be combined with an engine (names).
+        rules: which patterns to look for; only conv2d+bn may be combined with an engine, and those for training stand by
+            themselves (names).
         threshold: smallest answer of a layer worth fusing (elements).
 
     References:
@@ -61,19 +74,31 @@ class KernelFusion(Instruction):
         aliases=("cuda_kernel_fusion", "fusion"),
     )
 
-    rules: Annotated[tuple[Rule, ...], Choices(ALL, FOLD)] = ALL
+    rules: Annotated[tuple[Rule, ...], Choices(ALL, FOLD, TRAIN)] = ALL
     threshold: int = 1024
 
     def __post_init__(self) -> None:
         if not self.rules or self.threshold < 0:
             raise ValueError(f"at least one rule and a threshold of 0 or more are needed, got {self.rules}, {self.threshold}")
+        if len({rule in TRAIN for rule in self.rules}) > 1:
+            raise ValueError(f"rules for training ({', '.join(TRAIN)}) and for inference were mixed: {', '.join(self.rules)}")
+
+    @property
+    def _training(self) -> bool:
+        return set(self.rules) <= set(TRAIN)
 
     def ties(self) -> Ties:
-        """Exclude engines and 16-bit precision unless only folding is asked: the fused kernels run eagerly in float32."""
-        return ties() if set(self.rules) == set(FOLD) else ties(excludes=(Trait.ENGINE, Trait.REDUCED_PRECISION))
+        """Need a training workload or refuse it, by the rules; kernels fused for inference run eagerly in float32."""
+        if self._training:
+            return ties(needs=(Trait.TRAINING,))
+        if set(self.rules) == set(FOLD):
+            return ties(excludes=(Trait.TRAINING,))
+        return ties(excludes=(Trait.TRAINING, Trait.ENGINE, Trait.REDUCED_PRECISION))
 
     def decline(self, draft: Draft, host: Host) -> str | None:
         """Decline when no layer could match, or when this build of torch lacks the fused operators."""
+        if self._training:
+            return None if draft.training is not None else f"nothing is trained, and {', '.join(self.rules)} act in training"
         from torch import nn
         from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -93,6 +118,38 @@ class KernelFusion(Instruction):
         if set(self.rules) == set(FOLD) and not has(draft.model, _BatchNorm):
             return "the model has no batch norm to fold"
         return None
+
+    def at_adapt(self, draft: Draft, tally: Tally) -> None:
+        """Split the largest embedding by what the samples use; count the rows left out."""
+        if "embedding" in self.rules:
+            from strop.surgery import rows
+
+            assert draft.training is not None
+            tally.add("embedding rows that no sample uses", rows.split(draft.model, draft.training))
+
+    def at_optimize(self, draft: Draft, tally: Tally) -> None:
+        """Fuse the update of the optimizer, and let dropout layers share random bits; count per rule."""
+        from strop.surgery.dropout import share_bits
+        from strop.surgery.optimizers import fused
+
+        plan = draft.training
+        assert plan is not None
+        if "optimizer" in self.rules:
+            plain = plan.optimizer
+            changed = fused(plain(draft.model))
+            if changed is not None:
+                tally.add("parameters updated in one kernel", sum(len(group["params"]) for group in changed.param_groups))
+                plan.optimizer = lambda model: fused(plain(model)) or plain(model)
+        if "dropout" in self.rules:
+            tally.add("dropout layers that share random bits", share_bits(draft.model))
+
+    def at_finish(self, draft: Draft, tally: Tally) -> None:
+        """Make dropout layers and the embedding torch's again."""
+        if self._training:
+            from strop.surgery import dropout, rows
+
+            dropout.undo(draft.model)
+            rows.undo(draft.model)
 
     def at_freeze(self, draft: Draft, tally: Tally) -> None:
         """Fold, fuse, compare; count per rule."""
