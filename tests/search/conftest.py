@@ -81,6 +81,7 @@ class World:
             bench=SimpleNamespace(seat=self.seat, seated=self.seated, dismiss=self.dismiss),
             original=lambda: SimpleNamespace(prepared=self.answer(Recipe()), profile={}),
             prepare=self.prepare,
+            fit_seconds=lambda recipe: 0.0,
             expect_claim=lambda seat, screened: None,
             tell=lambda name, text="", **data: None,
             tell_trial=lambda row: None,

@@ -7,6 +7,7 @@ from collections import Counter
 from torch import nn
 
 from strop.contract.draft import Facts
+from strop.contract.examples import elements
 from strop.contract.pytree import flatten
 from strop.contract.signature import as_call
 from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
@@ -26,6 +27,7 @@ def read_facts(model: nn.Module, workload: Workload) -> Facts:
         modules=dict(Counter(type(m).__name__ for m in model.modules())),
         points={n: len(examples) for n, examples in workload.inputs.items()} if isinstance(workload, InferenceWorkload) else {},
         splits=splits,
+        elements=_elements(workload),
         dynamic=_dynamic(workload),
     )
 
@@ -35,6 +37,13 @@ def _dynamic(workload: Workload) -> bool:
         length = workload.length
         return length is not None and len({length(workload.data[number]) for number in range(len(workload.data))}) > 1
     return len({_lengths(example) for examples in workload.inputs.values() for example in examples}) > 1
+
+
+def _elements(workload: Workload) -> dict[str, int]:
+    if isinstance(workload, TrainingWorkload):
+        return {}
+    learned = {"training": workload.training.inputs} if workload.training is not None else {}
+    return {name: sum(map(elements, inputs)) for name, inputs in {**workload.inputs, **learned}.items()}
 
 
 def _matrix_weights(model: nn.Module) -> dict[str, int]:
