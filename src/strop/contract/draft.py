@@ -27,6 +27,7 @@ class Facts:
         matrix_weights: ``"linear"``, ``"recurrent"`` or ``"convolution"`` → elements of weights that take part in products.
         points: operating point → number of example inputs.
         splits: split → number of inputs.
+        depth: like blocks in its longest stack; 0: it has none.
         elements: operating point or ``"training"`` → array elements of all its inputs together.
         dynamic: an input dimension other than the first, the batch, varies.
         notes: anything the diagnosis adds, for instance ``{"compute_bound": 1.0}``.
@@ -38,6 +39,7 @@ class Facts:
     matrix_weights: Mapping[str, int] = field(default_factory=dict)
     points: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, int] = field(default_factory=dict)
+    depth: int = 0
     elements: Mapping[str, int] = field(default_factory=dict)
     dynamic: bool = False
     notes: Mapping[str, float] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from strop.contract.examples import elements
 from strop.contract.pytree import flatten
 from strop.contract.signature import as_call
 from strop.contract.workload import InferenceWorkload, TrainingWorkload, Workload
+from strop.surgery.depth import blocks_of
 from strop.surgery.modules import matrix_weights
 
 
@@ -27,6 +28,7 @@ def read_facts(model: nn.Module, workload: Workload) -> Facts:
         modules=dict(Counter(type(m).__name__ for m in model.modules())),
         points={n: len(examples) for n, examples in workload.inputs.items()} if isinstance(workload, InferenceWorkload) else {},
         splits=splits,
+        depth=len(blocks_of(model)),
         elements=_elements(workload),
         dynamic=_dynamic(workload),
     )

@@ -11,6 +11,7 @@ from strop.contract.card import Aim, Card, Cost, Fidelity
 from strop.contract.draft import Draft, Facts
 from strop.contract.instruction import Instruction
 from strop.contract.loop_event import LoopEvent
+from strop.contract.settings import Space
 from strop.contract.tally import Tally
 from strop.contract.ties import Ties, Trait, ties
 from strop.contract.training import Loop
@@ -93,9 +94,14 @@ class KnowledgeDistillation(Instruction):
         """Need a teacher, and data to learn from."""
         return ties(needs=(Trait.TEACHER,))
 
+    def space(self, facts: Facts, host: Host) -> Space:
+        """Try a third of the layers too, where that is fewer than half."""
+        return {"layers": (None, facts.depth // 3)} if 0 < facts.depth // 3 < facts.depth // 2 else {}
+
     def passes(self, facts: Facts, host: Host) -> float:
         """Return what fitting takes: the teacher answers once, the student goes forward and backward in each epoch."""
-        whole = 1 + 3 * self.epochs * (0.5 if self.layers is None else 1.0)
+        share = (self.layers or facts.depth // 2) / facts.depth if facts.depth else 1.0
+        whole = 1 + 3 * self.epochs * share
         return 0.5 * whole if BF16_FLAGS & host.isa else whole
 
     def decline(self, draft: Draft, host: Host) -> str | None:
