@@ -24,6 +24,7 @@ from strop.contract.recipe import Recipe
 from strop.contract.settings import encode
 from strop.contract.tally import Tally
 from strop.contract.ties import Trait
+from strop.contract.workload import InferenceWorkload
 from strop.errors import DeclinedError, MissingExtraError, PrepareError
 from strop.ledger.cache import publish
 from strop.ledger.files import read_json, write_json
@@ -138,9 +139,15 @@ def walk(
         order = reversed(recipe.instructions) if moment is Moment.FINISH else iter(recipe.instructions)
         for instruction in order:
             act = getattr(instruction, moment.method, None)
-            if act is not None:
+            if act is not None and not (moment in TRAINING_ONLY and _is_guest(instruction, draft)):
                 act(draft, tallies[instruction.name])
     return tallies
+
+
+def _is_guest(instruction: Instruction, draft: Draft) -> bool:
+    """Tell whether the training is another's: within an inference workload only those train that came to, or each of the
+    others would ask for a training of its own."""
+    return isinstance(draft.workload, InferenceWorkload) and instruction.card.cost is not Cost.FIT
 
 
 def prepare(
@@ -345,8 +352,8 @@ def fits(recipe: Recipe) -> bool:
 
 def _content_hash(recipe: Recipe, until: Moment, origin: Mapping[str, Any]) -> str:
     parts = []
-    idle = frozenset[Moment]() if fits(recipe) else TRAINING_ONLY
     for instruction in recipe:
+        idle = frozenset[Moment]() if instruction.card.cost is Cost.FIT else TRAINING_ONLY
         if any(moment <= until and moment not in idle for moment in instruction.moments()):
             settings = {k: v for k, v in encode(instruction).items() if k not in instruction.opening}
             source = hashlib.sha256(inspect.getsource(type(instruction)).encode()).hexdigest()

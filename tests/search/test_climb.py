@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.pipeline import Outcome
@@ -229,3 +231,17 @@ def test_what_a_training_asks_is_said_before_it_begins(world: Any) -> None:
     session.tell = lambda name, text="", **data: told.append(text) if name == "fit.started" else None
     climb(session, {})
     assert "training asks about 70 s of the budget of 240 s" in told[0]
+
+
+def test_the_next_training_is_thought_as_slow_as_the_first_one_was(world: Any) -> None:
+    """Three times as long as planned: then a second one, of a third of the layers, would take more than half of the budget."""
+    depth = Facts(dynamic=True, points={"batch 1": 4}, depth=6)
+
+    def trained(seconds: float) -> int:
+        planted = world(truth, traits=TAUGHT, limit=1000.0, fitting=200.0)
+        session, answer = planted.session(facts=depth), planted.answer
+        planted.answer = lambda recipe: replace(answer(recipe), seconds=seconds)
+        climb(session, {29: 8.0, 47: 4.0})
+        return len(planted.fitted)
+
+    assert trained(200.0) > trained(620.0) == 1

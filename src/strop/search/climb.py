@@ -109,6 +109,7 @@ class _Climber:
         self._prepared: dict[str, Prepared] = {}
         self._asked: dict[str, bool] = {}
         self._fits: dict[str, Seconds] = {}
+        self._pace = 1.0
         self._tried: set[str] = set()
         self._spent: list[Seconds] = []
         names = [str(p.recipe) for p in self._waiting.values()]
@@ -124,6 +125,7 @@ class _Climber:
         if chosen.recipe.key not in self._prepared:
             for prepared in self._session.prepare(self._together(chosen, allowed)):
                 self._prepared[prepared.recipe.key] = prepared
+            self._learn_pace(chosen)
             self._asked.clear()  # recipes may share an artefact, or a training
             self._fits.clear()
         return chosen
@@ -245,8 +247,14 @@ class _Climber:
         """Seconds that trying it will train; asked once per recipe, and anew after some were prepared."""
         key = proposal.recipe.key
         if key not in self._fits:
-            self._fits[key] = 0.0 if self._ready(proposal) else self._session.fit_seconds(proposal.recipe)
+            self._fits[key] = 0.0 if self._ready(proposal) else self._pace * self._session.fit_seconds(proposal.recipe)
         return self._fits[key]
+
+    def _learn_pace(self, proposal: Proposal) -> None:
+        """Think the next training as much slower than planned as this one was."""
+        prepared, thought = self._prepared[proposal.recipe.key], self._fitting(proposal)
+        if thought:
+            self._pace *= max(1.0, (prepared.seconds - max(PREPARE_SECONDS)) / thought)
 
     def _affordable(self, proposal: Proposal) -> bool:
         budget = self._session.budget
