@@ -217,12 +217,11 @@ def test_a_training_gets_half_of_the_budget_at_most(world: Any) -> None:
     assert any("34" in str(recipe) for recipe in standing.untried), "what was left out is named"
 
 
-def test_what_promises_more_is_not_put_off_until_it_cannot_be_afforded(world: Any) -> None:
-    """Small steps are worth more per second, but there are enough of them to use all the time up."""
-    planted = world(truth, traits=TAUGHT, limit=460.0, reserved=100.0, fitting=150.0)
-    standing = climb(planted.session(), {29: 8.0, 47: 4.0})
-    assert students(planted) and 34 in {i.number for i in led(standing)}
-    assert planted.now <= 460.0 - 100.0
+def test_a_training_is_prepared_alone_while_others_wait(world: Any) -> None:
+    """The planted machine refuses a training beside another recipe."""
+    planted = world(truth, traits=TAUGHT, fitting=2.0)
+    climb(planted.session(), {34: 900.0})
+    assert planted.tried[0][1] == "34 knowledge_distillation"
 
 
 def test_what_a_training_asks_is_said_before_it_begins(world: Any) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from strop.surgery.depth import blocks_of, chosen, keep_blocks, keep_tables, stack_of
-from strop.testing.models import Block, Deep, Mlp, TinyAttention
+from strop.surgery.depth import blocks_of, chosen, keep_blocks, stack_of
+from strop.testing.models import Block, Deep, Mlp
 
 
 def test_the_stack_is_the_longest_list_of_like_blocks() -> None:
@@ -78,10 +78,3 @@ def test_the_mode_stays() -> None:
     model = Deep().eval()
     keep_blocks(model, [0])
     assert not model.blocks.training
-
-
-def test_tables_are_kept_and_the_rest_is_learned() -> None:
-    model = TinyAttention()
-    keep_tables(model)
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    assert frozen and frozen == {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Embedding)}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -72,7 +72,7 @@ def transfer(
         forward=lambda model, batch: model(*batch.call[0], **batch.call[1]),
         loss=known_cross_entropy,
         items=lambda batch: len(batch.labels),
-        optimizer=lambda model: AdamW(_learning(model), lr=learning_rate, weight_decay=DECAY, fused=True),
+        optimizer=lambda model: AdamW(model.parameters(), lr=learning_rate, weight_decay=DECAY, fused=True),
         epochs=epochs,
         steps=steps,
         split=lambda samples: [samples],
@@ -100,10 +100,6 @@ def class_labels(split: Split) -> bool:
     """Tell whether every label of a split that is there is a class number, or an array of them."""
     labels = [to_numpy(label) for label in split.labels or () if label is not None]
     return all(label.dtype.kind in "iub" for label in labels)
-
-
-def _learning(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _example(given: Any, label: Any) -> Example:

@@ -121,7 +121,7 @@ class _Climber:
         allowed = [p for p in ranked if self._recorded(p) or self._affordable(p)]
         if not allowed:
             return None
-        chosen = self._last_call(allowed)
+        chosen = allowed[0]
         if chosen.recipe.key not in self._prepared:
             for prepared in self._session.prepare(self._together(chosen, allowed)):
                 self._prepared[prepared.recipe.key] = prepared
@@ -261,15 +261,6 @@ class _Climber:
         if self._fitting(proposal) > FIT_SHARE * budget.limit:
             return False
         return budget.allows(self._cost(proposal), self._session.reserved)
-
-    def _last_call(self, allowed: Sequence[Proposal]) -> Proposal:
-        """Return what is due: the first, or what promises more and could not be afforded any more after it."""
-        first, budget = allowed[0], self._session.budget
-        if self._recorded(first):
-            return first
-        best = max(allowed, key=self._improvement)
-        late = not budget.allows(self._cost(first) + self._cost(best), self._session.reserved)
-        return best if late and self._improvement(best) > self._improvement(first) else first
 
     def _ready(self, proposal: Proposal) -> bool:
         """Whether trying it needs no preparing; the workshop is asked once per recipe, and anew after it has prepared some."""

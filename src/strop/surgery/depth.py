@@ -76,10 +76,3 @@ def keep_blocks(model: nn.Module, places: Sequence[int]) -> int:
         if getattr(config, "num_hidden_layers", None) == len(blocks):
             config.num_hidden_layers = len(kept)  # type: ignore[union-attr]
     return len(blocks) - len(kept)
-
-
-def keep_tables(model: nn.Module) -> None:
-    """Learn nothing in embeddings: those of a shallower network are right already, and most of its weights."""
-    for module in model.modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            module.requires_grad_(False)

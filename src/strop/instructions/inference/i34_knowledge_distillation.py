@@ -36,8 +36,7 @@ class KnowledgeDistillation(Instruction):
         of three losses: the divergence from the teacher's softened classes, the squared distance from its hidden states, and
         the loss on true labels where there are any. The teacher is the part ``teacher``, or the model as it was; it is
         frozen. Within an inference workload this happens once, on the training split, unlabelled inputs included, in
-        batches of one shape; a student made of the model keeps its tables of embeddings. A training workload keeps its own
-        data, optimizer and length.
+        batches of one shape; a training workload keeps its own data, optimizer and length.
 
     Why it helps:
         Depth is time: half the blocks take about half of it, on every engine and beside every precision. The teacher's
@@ -139,7 +138,7 @@ class KnowledgeDistillation(Instruction):
         """Put the student in the model's place; where the model came to be called, plan a training for it."""
         from strop.loop.state import own_random_numbers
         from strop.loop.transfer import transfer
-        from strop.surgery.depth import blocks_of, chosen, keep_blocks, keep_tables
+        from strop.surgery.depth import blocks_of, chosen, keep_blocks
 
         workload, parts = draft.workload, draft.workload.parts
         with own_random_numbers(draft.seed):
@@ -155,8 +154,6 @@ class KnowledgeDistillation(Instruction):
         if wanted < depth:
             tally.add("layers removed", keep_blocks(draft.model, chosen(depth, wanted, self.choice)))
         if isinstance(workload, InferenceWorkload):
-            if "student" not in parts:
-                keep_tables(draft.model)
             assert workload.training is not None  # or it had declined
             draft.training = transfer(
                 workload.training,
