@@ -36,12 +36,13 @@ from strop.instructions.deployment.i47_model_serving_framework import ModelServi
 from strop.instructions.inference.i28_dynamic_quantization import DynamicQuantization
 from strop.instructions.inference.i29_static_quantization import StaticQuantization
 from strop.instructions.inference.i31_kernel_fusion import FOLD, KernelFusion
+from strop.instructions.inference.i34_knowledge_distillation import KnowledgeDistillation
 from strop.instructions.inference.i35_graph_compile import GraphCompile
 from strop.instructions.inference.i38_memory_layout import MemoryLayout
 from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
 from strop.measure.host import Host
-from strop.pipeline import Outcome, Preparation, artefact_key, graph_key, legal, opening, prepare, rebuild, train, walk
-from strop.testing.models import attention_draft, conv_draft, mlp_draft, training_draft
+from strop.pipeline import Outcome, Preparation, artefact_key, fit_key, graph_key, legal, opening, prepare, rebuild, train, walk
+from strop.testing.models import Deep, attention_draft, conv_draft, deep_draft, mlp_draft, training_draft
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = Host(cpu="a test CPU", cores=2, isa=frozenset({"avx512_bf16"}))
@@ -551,6 +552,47 @@ def test_a_conversion_that_fails_leaves_nothing_in_the_cache(tmp_path: Path) -> 
     done = prepare(draft, Recipe([SERVE]), HOST, tmp_path / "artefact", lambda engine: graphs / engine)
     assert done.outcome is Outcome.FAILED
     assert list(graphs.iterdir()) == []
+
+
+def test_recipes_that_train_alike_train_once_and_share_weights_and_tallies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, fitted = deep_draft(), deep_draft(), tmp_path / "fitted"
+    one = prepare(first, Recipe([KnowledgeDistillation()]), HOST, tmp_path / "1", fitted=fitted)
+    monkeypatch.setattr("strop.pipeline._fit", lambda *_: pytest.fail("it trained again"))
+    two = prepare(second, Recipe([KnowledgeDistillation(), SERVE]), HOST, tmp_path / "2", fitted=fitted)
+    assert one.outcome is two.outcome is Outcome.PREPARED
+    assert one.tallies["knowledge_distillation"] == two.tallies["knowledge_distillation"]
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name])
+
+
+def test_a_training_that_fails_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
+    draft = deep_draft(parts={"student": lambda: Deep(classes=5)})
+    done = prepare(draft, Recipe([KnowledgeDistillation()]), HOST, tmp_path / "artefact", fitted=tmp_path / "cache" / "fitted")
+    assert done.outcome is Outcome.FAILED and "the same classes" in done.reason
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
+
+
+def test_who_did_not_come_to_train_takes_no_part_in_the_training_of_an_inference_workload(tmp_path: Path) -> None:
+    def weights(recipe: Recipe) -> list[torch.Tensor]:
+        draft = deep_draft()
+        done = prepare(draft, recipe, HOST, tmp_path)
+        assert done.outcome is Outcome.PREPARED, done.reason
+        return list(draft.model.state_dict().values())
+
+    alone, beside = weights(Recipe([KnowledgeDistillation()])), weights(Recipe([KnowledgeDistillation(), AmpOptimizer()]))
+    assert all(torch.equal(a, b) for a, b in zip(alone, beside, strict=True))
+
+
+def test_the_key_of_a_training_changes_with_what_acts_in_it_and_not_with_what_follows() -> None:
+    base = fit_key(Recipe([KnowledgeDistillation()]), ORIGIN)
+    after = Recipe([KnowledgeDistillation(), StaticQuantization(), MemoryLayout(), SERVE])
+    assert fit_key(after, ORIGIN) == base
+    assert fit_key(Recipe([KnowledgeDistillation(), AmpOptimizer()]), ORIGIN) == base, "18 casts trainings of its own only"
+    assert fit_key(Recipe([KnowledgeDistillation(epochs=4)]), ORIGIN) != base
+    assert fit_key(Recipe([KnowledgeDistillation()]), {**ORIGIN, "seed": 99}) != base
+    assert base not in (artefact_key(after, ORIGIN), graph_key(after, "onnxruntime", ORIGIN))
 
 
 # keys --------------------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ lengths; a batch is padded to its own longest sentence and no further.
 from __future__ import annotations
 
 import hashlib
+import random
 import sys
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,14 @@ from torch import Tensor, nn
 import strop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that any process finds the data the examples share
-from examples.data import DataAbsentError, Sentence, cache_folder, sentiment
+from examples.data import DataAbsentError, Sentence, SentimentSplits, cache_folder, sentiment
 
 WIDTH = 384
 RIDGE = 20.0
 """Strength of the squared penalty on the head's weights (scikit-learn's ``1/C``); chosen by 5-fold accuracy on the head part."""
+
+SPLICED = 4800
+"""Sentences without a class that a student may learn from."""
 
 Example = dict[str, Tensor]
 """``input_ids`` and ``attention_mask``, both (batch, length) int64."""
@@ -67,7 +71,7 @@ def workload() -> strop.InferenceWorkload:
         calibration=_split(splits.calibration),
         screening=_split(splits.screening),
         confirming=_split(splits.confirming),
-        training=_split(splits.head),
+        training=transfer(splits),
     )
 
 
@@ -97,6 +101,46 @@ def encode(sentences: Sequence[Sentence]) -> Example:
     return {"input_ids": ids, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
 
 
+def transfer(splits: SentimentSplits) -> strop.Split:
+    """What a student may learn from: the head's sentences with their classes, and others spliced from them without."""
+    labels = [*(sentence.label for sentence in splits.head), *[None] * SPLICED]
+    return strop.Split(inputs=Later(lambda: [encode([s]) for s in [*splits.head, *spliced(splits)]], len(labels)), labels=labels)
+
+
+def spliced(splits: SentimentSplits) -> list[Sentence]:
+    """Return sentences that begin as one of the head's and end as another; none has the tokens of one outside the head.
+
+    Their classes are unknown; 0 stands in.
+    """
+    chance = random.Random(0)
+    apart = {_ids(s.text) for part in (splits.calibration, splits.screening, splits.confirming) for s in part}
+    found: dict[tuple[int, ...], Sentence] = {}
+    while len(found) < SPLICED:
+        first, second = (chance.choice(splits.head).text.split() for _ in range(2))
+        text = " ".join([*first[: chance.randint(1, len(first))], *second[chance.randrange(len(second)) :]])
+        if (ids := _ids(text)) not in apart:
+            found.setdefault(ids, Sentence(text, 0))
+    return list(found.values())
+
+
+class Later(Sequence[Example]):
+    """Inputs that are made when first looked at, since most processes have no use for them."""
+
+    def __init__(self, make: Callable[[], list[Example]], count: int) -> None:
+        self._make, self._count = make, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return one input, or of a slice several."""
+        return self._made[place]
+
+    @cached_property
+    def _made(self) -> list[Example]:
+        return self._make()
+
+
 def _split(sentences: Sequence[Sentence]) -> strop.Split:
     return strop.Split(inputs=[encode([sentence]) for sentence in sentences], labels=[sentence.label for sentence in sentences])
 
@@ -117,6 +161,10 @@ def _tokenizer() -> Any:
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)
     return tokenizer
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    return tuple(_tokenizer().encode(text).ids)
 
 
 def _head(model: SentimentClassifier) -> dict[str, Tensor]:

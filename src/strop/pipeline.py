@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -23,8 +24,10 @@ from strop.contract.recipe import Recipe
 from strop.contract.settings import encode
 from strop.contract.tally import Tally
 from strop.contract.ties import Trait
+from strop.contract.workload import InferenceWorkload
 from strop.errors import DeclinedError, MissingExtraError, PrepareError
 from strop.ledger.cache import publish
+from strop.ledger.files import read_json, write_json
 from strop.measure.host import Host
 
 if TYPE_CHECKING:
@@ -102,6 +105,9 @@ def legal(recipe: Recipe, start: frozenset[Trait]) -> str | None:
     return None
 
 
+WEIGHTS, TALLIES = "weights.safetensors", "tallies.json"
+"""What training gave, and what instructions had counted when it ended."""
+
 TRAINING_ONLY = frozenset({Moment.RECOMPUTE, Moment.COMPILE, Moment.WRAP, Moment.OPTIMIZE, Moment.LOOP})
 """Moments that pass unused where nothing is trained."""
 
@@ -133,12 +139,25 @@ def walk(
         order = reversed(recipe.instructions) if moment is Moment.FINISH else iter(recipe.instructions)
         for instruction in order:
             act = getattr(instruction, moment.method, None)
-            if act is not None:
+            if act is not None and not (moment in TRAINING_ONLY and _is_guest(instruction, draft)):
                 act(draft, tallies[instruction.name])
     return tallies
 
 
-def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path, graph: Callable[[str], Path] | None = None) -> Preparation:
+def _is_guest(instruction: Instruction, draft: Draft) -> bool:
+    """Tell whether the training is another's: within an inference workload only those train that came to, or each of the
+    others would ask for a training of its own."""
+    return isinstance(draft.workload, InferenceWorkload) and instruction.card.cost is not Cost.FIT
+
+
+def prepare(
+    draft: Draft,
+    recipe: Recipe,
+    host: Host,
+    folder: Path,
+    graph: Callable[[str], Path] | None = None,
+    fitted: Path | None = None,
+) -> Preparation:
     """Walk the recipe and lower the draft into ``folder``.
 
     Args:
@@ -148,6 +167,7 @@ def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path, graph: Calla
         folder: where the artefact goes.
         graph: gives, for an engine's name, the folder in which recipes share that engine's converted graph; it is filled
             here if it does not exist. ``None``: nothing is shared.
+        fitted: the folder in which recipes share what training gives, filled here likewise.
 
     Whatever goes wrong becomes an outcome with a reason; only errors outside of strop's and the back ends' control
     (memory exhausted, interrupt) leave as exceptions.
@@ -159,7 +179,7 @@ def prepare(draft: Draft, recipe: Recipe, host: Host, folder: Path, graph: Calla
     try:
         tallies = walk(draft, recipe, Moment.LOOP)
         if draft.training is not None:
-            _fit(draft, None, "cpu")
+            tallies = _fitted(draft, tallies, fitted)
         walk(draft, recipe, Moment.LOWER, since=Moment.FINISH, tallies=tallies)
         engine = engines.get(draft.engine)
         if not engine.available():
@@ -252,18 +272,45 @@ def _fit(draft: Draft, run: Callable[[TrainingLoop], None] | None, device: str) 
         (run or TrainingLoop.run)(loop)
 
 
+def _fitted(draft: Draft, tallies: dict[str, Tally], folder: Path | None) -> dict[str, Tally]:
+    """Train, or take the weights and tallies over from the first recipe that trained in the same way."""
+    from safetensors.torch import load_model
+
+    from strop.loop.checkpoint import save_weights
+
+    if folder is None:
+        _fit(draft, None, "cpu")
+        return tallies
+    if not folder.exists():
+        _fit(draft, None, "cpu")
+        with unfinished(folder) as place:
+            save_weights(draft.model, place / WEIGHTS)
+            write_json(place / TALLIES, {name: tally.to_json() for name, tally in tallies.items()})
+        return tallies
+    load_model(draft.model, str(folder / WEIGHTS))
+    kept = read_json(folder / TALLIES)
+    return {name: Tally(kept.get(name, {})) for name in tallies}
+
+
 def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
     """Return the folder with the converted graph; the first process to need it converts."""
     if not graph.exists():
-        unfinished = graph.with_name(f".{graph.name}.{os.getpid()}")
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process that had the same number
-        unfinished.mkdir(parents=True)
-        try:
-            engine.convert(draft, unfinished)
-            publish(unfinished, graph)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)  # what a failed conversion left; a good one has moved
+        with unfinished(graph) as place:
+            engine.convert(draft, place)
     return graph
+
+
+@contextlib.contextmanager
+def unfinished(entry: Path) -> Iterator[Path]:
+    """Fill an empty folder inside; it becomes ``entry`` if that ends well, and is gone otherwise."""
+    place = entry.with_name(f".{entry.name}.{os.getpid()}")
+    shutil.rmtree(place, ignore_errors=True)  # of a killed process that had the same number
+    place.mkdir(parents=True)
+    try:
+        yield place
+        publish(place, entry)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)  # what a failure left; what ended well has moved
 
 
 def told(draft: Draft, recipe: Recipe, engine: str, tallies: Mapping[str, Tally]) -> Preparation:
@@ -316,11 +363,20 @@ def graph_key(recipe: Recipe, engine: str, origin: Mapping[str, Any]) -> str:
     return _content_hash(recipe, Moment.FREEZE, {**origin, "engine": engine})
 
 
+def fit_key(recipe: Recipe, origin: Mapping[str, Any]) -> str:
+    """Return the content hash under which recipes share what training gives: only what acts before it ends counts."""
+    return _content_hash(recipe, Moment.LOOP, {**origin, "fitted": True})
+
+
+def fits(recipe: Recipe) -> bool:
+    """Tell whether preparing a recipe trains."""
+    return any(instruction.card.cost is Cost.FIT for instruction in recipe)
+
+
 def _content_hash(recipe: Recipe, until: Moment, origin: Mapping[str, Any]) -> str:
     parts = []
-    fits = any(instruction.card.cost is Cost.FIT for instruction in recipe)
-    idle = frozenset[Moment]() if fits else TRAINING_ONLY
     for instruction in recipe:
+        idle = frozenset[Moment]() if instruction.card.cost is Cost.FIT else TRAINING_ONLY
         if any(moment <= until and moment not in idle for moment in instruction.moments()):
             settings = {k: v for k, v in encode(instruction).items() if k not in instruction.opening}
             source = hashlib.sha256(inspect.getsource(type(instruction)).encode()).hexdigest()

@@ -31,6 +31,7 @@ def make(**changed: Any) -> InferenceWorkload:
 def test_a_workload_that_holds_together_is_taken() -> None:
     workload = make()
     assert workload.traits == {Trait.INFERENCE}
+    assert make(training=FULL).traits == {Trait.INFERENCE, Trait.TEACHER}
     assert workload.splits == {"screening": FULL, "confirming": FULL}
 
 
@@ -111,6 +112,8 @@ def train(**changed: Any) -> TrainingWorkload:
 def test_a_training_workload_that_holds_together_is_taken() -> None:
     workload = train(screening=FULL)
     assert workload.traits == {Trait.TRAINING}
+    for part in ("student", "teacher"):
+        assert train(parts={part: nn.Identity}).traits == {Trait.TRAINING, Trait.TEACHER}
     assert workload.splits == {"screening": FULL, "confirming": FULL}
     assert isinstance(workload, Workload) and isinstance(make(), Workload)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from strop.contract.card import Cost
 from strop.contract.draft import EngineOptions, Facts
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
@@ -48,6 +49,8 @@ class World:
         outcome: recipe → how preparing it ends.
         limit: budget in seconds.
         reserved: seconds set aside for confirming.
+        fitting: seconds that a recipe trains, if it does.
+        traits: of the workload; without a teacher nothing trains.
     """
 
     gain: Callable[[Recipe], float]
@@ -58,6 +61,9 @@ class World:
     trial_seconds: float = 10.0
     prepare_seconds: float = 10.0
     sensitivity: dict[str, float] = field(default_factory=dict)
+    fitting: float = 100.0
+    traits: frozenset[Trait] = frozenset({Trait.INFERENCE})
+    fitted: list[list[str]] = field(default_factory=list)
     now: float = 0.0
     tried: list[tuple[str, str]] = field(default_factory=list)
     prepared: list[str] = field(default_factory=list)
@@ -69,7 +75,7 @@ class World:
         return SimpleNamespace(
             materials=SimpleNamespace(facts=facts or Facts(dynamic=True, points={"batch 1": 4}), points=("batch 1",)),
             host=HOST,
-            workload=SimpleNamespace(traits=frozenset({Trait.INFERENCE})),
+            workload=SimpleNamespace(traits=self.traits),
             request=Request(only=only),
             budget=Budget(self.limit, lambda: self.now),
             reserved=self.reserved,
@@ -81,14 +87,25 @@ class World:
             bench=SimpleNamespace(seat=self.seat, seated=self.seated, dismiss=self.dismiss),
             original=lambda: SimpleNamespace(prepared=self.answer(Recipe()), profile={}),
             prepare=self.prepare,
+            fit_seconds=self.fit_seconds,
             expect_claim=lambda seat, screened: None,
             tell=lambda name, text="", **data: None,
             tell_trial=lambda row: None,
         )
 
+    def fit_seconds(self, recipe: Recipe) -> float:
+        """Seconds that a recipe trains; nothing once another has trained alike, here by the settings of what trains."""
+        training = [str(i) for i in recipe if i.card.cost is Cost.FIT]
+        return 0.0 if not training or training in self.fitted else self.fitting
+
     def prepare(self, recipes: Sequence[Recipe], **keep: float) -> list[Prepared]:
-        """Prepare side by side: together they cost what one costs."""
+        """Prepare side by side: together they cost what one costs, and what trains costs that besides."""
         fresh = [recipe for recipe in recipes if recipe.key not in self.prepared]
+        for recipe in fresh:
+            if seconds := self.fit_seconds(recipe):
+                assert len(recipes) == 1, "a training has the machine to itself"
+                self.now += seconds
+                self.fitted.append([str(i) for i in recipe if i.card.cost is Cost.FIT])
         self.now += self.prepare_seconds if fresh else 0.0
         self.prepared += [recipe.key for recipe in fresh]
         return [self.answer(recipe) for recipe in recipes]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
+from strop.contract.ties import Trait
 from strop.pipeline import Outcome
 from strop.search import climb as module
 from strop.search.climb import NO_PROMISE, Standing, climb
 
-PARTS = {29: 1.2, 28: 1.0, 47: 0.8, 18: 0.3, 35: 0.4, 31: 0.1, 38: 0.02}
+PARTS = {29: 1.2, 28: 1.0, 47: 0.8, 18: 0.3, 35: 0.4, 31: 0.1, 34: 0.5, 38: 0.02}
 
 
 def truth(recipe: Recipe) -> float:
@@ -194,3 +197,65 @@ def test_an_artefact_that_another_recipe_brought_costs_nothing_to_prepare(world:
     session.prepare = lambda recipes: together.append(len(recipes)) or prepare(recipes)
     climb(session, {})
     assert together[0] == 2 and set(together[1:]) == {1}
+
+
+TAUGHT = frozenset({Trait.INFERENCE, Trait.TEACHER})
+
+
+def students(planted: Any) -> list[str]:
+    return [added for _, added in planted.tried if "34" in added]
+
+
+def test_a_student_is_tried_on_the_leader_once_what_costs_less_was_tried(world: Any) -> None:
+    planted = world(truth, traits=TAUGHT)
+    best = settings(led(climb(planted.session(), {})))
+    assert {"knowledge_distillation", "static_quantization", "model_serving_framework"} <= set(best)
+    order = [added for _, added in planted.tried]
+    assert "29" in order[order.index(students(planted)[0])], "not alone: on top of what was found"
+    assert planted.fitted == [list(row) for row in dict.fromkeys(map(tuple, planted.fitted))], "nothing trains twice"
+
+
+def test_without_a_teacher_no_student_is_proposed(world: Any) -> None:
+    planted = world(truth)
+    standing = climb(planted.session(), {})
+    assert not students(planted) and not any("34" in str(recipe) for recipe in standing.untried)
+
+
+def test_a_training_gets_half_of_the_budget_at_most(world: Any) -> None:
+    enough, short = (
+        world(truth, traits=TAUGHT, limit=1000.0, fitting=499.0),
+        world(truth, traits=TAUGHT, limit=1000.0, fitting=501.0),
+    )
+    climb(enough.session(), {})
+    standing = climb(short.session(), {})
+    assert students(enough) and not students(short)
+    assert any("34" in str(recipe) for recipe in standing.untried), "what was left out is named"
+
+
+def test_a_training_is_prepared_alone_while_others_wait(world: Any) -> None:
+    """The planted machine refuses a training beside another recipe."""
+    planted = world(truth, traits=TAUGHT, fitting=2.0)
+    climb(planted.session(), {34: 900.0})
+    assert planted.tried[0][1] == "34 knowledge_distillation"
+
+
+def test_what_a_training_asks_is_said_before_it_begins(world: Any) -> None:
+    planted, told = world(truth, traits=TAUGHT, fitting=70.0, limit=240.0, reserved=20.0), []
+    session = planted.session(only=(34,))
+    session.tell = lambda name, text="", **data: told.append(text) if name == "fit.started" else None
+    climb(session, {})
+    assert "training asks about 70 s of the budget of 240 s" in told[0]
+
+
+def test_the_next_training_is_thought_as_slow_as_the_first_one_was(world: Any) -> None:
+    """Three times as long as planned: then a second one, of a third of the layers, would take more than half of the budget."""
+    depth = Facts(dynamic=True, points={"batch 1": 4}, depth=6)
+
+    def trained(seconds: float) -> int:
+        planted = world(truth, traits=TAUGHT, limit=1000.0, fitting=200.0)
+        session, answer = planted.session(facts=depth), planted.answer
+        planted.answer = lambda recipe: replace(answer(recipe), seconds=seconds)
+        climb(session, {29: 8.0, 47: 4.0})
+        return len(planted.fitted)
+
+    assert trained(200.0) > trained(620.0) == 1

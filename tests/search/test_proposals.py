@@ -84,6 +84,13 @@ def test_settings_that_act_at_opening_promise_most_and_depend_on_what_is_set() -
     assert not any("trim=True" in text and "buckets" not in text for text in offered(buckets=3, trim=True))
 
 
+def test_a_smaller_network_is_thought_to_help_a_stack_as_much_as_it_would_alone() -> None:
+    start, pool = START | {Trait.TEACHER}, variants(Facts(depth=6), HOST, START)
+    found = {str(p.recipe): p for p in additions(recipe(model_serving_framework={}), 1.0, pool, Facts(depth=6), HOST, start)}
+    assert found["34 knowledge_distillation + 47 model_serving_framework"].mean == pytest.approx(1.0 + math.log(1.6))
+    assert found["18 amp_optimizer + 47 model_serving_framework"].mean < 1.0 + math.log(1.2)
+
+
 def test_an_instruction_that_others_need_cannot_be_taken_out_alone() -> None:
     stack = recipe(static_quantization={}, model_serving_framework={})
     assert [instruction.number for instruction, _ in removals(stack, START)] == [29]

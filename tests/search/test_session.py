@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
+from strop.instructions.inference.i34_knowledge_distillation import KnowledgeDistillation
+from strop.instructions.inference.i38_memory_layout import MemoryLayout
 from strop.measure.collect import PointProfile
 from strop.measure.quality import Guard, QualityResult, judge_scores
 from strop.measure.result import Verdict
@@ -183,3 +186,26 @@ def test_a_trial_is_told_once() -> None:
         session.tell_trial(told)
     assert [event.text for event in parts.events] == ["18 amp: faster", "18 amp: declined"]
     assert [bool(event.data["row"]["speedup"]) for event in parts.events] == [True, False]
+
+
+def test_a_training_takes_what_the_originals_best_pace_and_the_passes_make_of_the_split() -> None:
+    parts: Any = Parts()
+    session = parts.session()
+    slow, quick = (PointProfile(call_seconds=seconds, discards=0) for seconds in (0.01, 0.08))
+    parts.seat = lambda prepared, name: SimpleNamespace(profile={"slow": slow, "quick": quick}, uses=0)
+    parts.fitted = lambda recipe: len(recipe) > 1
+    facts = Facts(points={"slow": 4, "quick": 2}, elements={"slow": 4 * 10, "quick": 2 * 400, "training": 5000}, depth=4)
+    session.materials = SimpleNamespace(facts=facts)
+    student = KnowledgeDistillation()
+    wanted = 0.08 / 400 * 5000 * student.passes(facts, HOST)
+    assert session.fit_seconds(Recipe([student])) == pytest.approx(wanted)
+    assert session.fit_seconds(Recipe([student, MemoryLayout()])) == 0.0, "it was trained already"
+    assert session.fit_seconds(Recipe([MemoryLayout()])) == 0.0, "it trains nothing"
+
+
+def test_what_trains_is_prepared_within_what_the_budget_leaves() -> None:
+    parts = Parts()
+    session = parts.session()
+    session.reserved = 100.0
+    session.prepare([Recipe([KnowledgeDistillation()])])
+    assert parts.timeouts == [LIMIT - CLOSING - 100.0] and parts.timeouts[0] > PREPARE_TIMEOUT

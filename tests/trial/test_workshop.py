@@ -19,6 +19,7 @@ import torch
 from strop.contract.examples import read_examples
 from strop.contract.recipe import Recipe
 from strop.errors import PrepareError
+from strop.instructions.inference.i34_knowledge_distillation import KnowledgeDistillation
 from strop.instructions.inference.i38_memory_layout import MemoryLayout
 from strop.measure.arm import Arm
 from strop.measure.counters import group_members, process_state
@@ -381,3 +382,33 @@ def test_two_runs_that_prepare_the_same_recipe_at_once_both_succeed(place: Any, 
     assert len(list((place.folder / "meeting").iterdir())) == 2
     assert [path.name for path in (place.folder / "缓存 cache").iterdir()] == [ours.folder.name]
     assert (ours.artefact / "weights.safetensors").exists()
+
+
+DEEP = """
+import torch
+import strop
+from strop.testing.models import Deep
+
+def rows(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(1, 8, generator=generator) for _ in range(count)]
+
+def workload():
+    return strop.InferenceWorkload(
+        model=Deep,
+        inputs={"one row": rows(2, 1)},
+        screening=strop.Split(inputs=rows(4, 2)),
+        confirming=strop.Split(inputs=rows(4, 3)),
+        training=strop.Split(inputs=rows(16, 4)),
+    )
+"""
+
+
+def test_what_one_recipe_has_trained_is_there_for_all_that_train_alike(place: Any) -> None:
+    reference = place.refer(DEEP)
+    shop = place.shop(reference, place.opened(reference)[2])
+    student, other = KnowledgeDistillation(steps=2), KnowledgeDistillation(steps=3)
+    assert not shop.fitted(Recipe([student]))
+    (prepared,) = shop.prepare([Recipe([student])], LONG)
+    assert prepared.ready, prepared.preparation.reason
+    assert shop.fitted(Recipe([student, MemoryLayout()])) and not shop.fitted(Recipe([other]))

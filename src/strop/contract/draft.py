@@ -28,6 +28,8 @@ class Facts:
         matrix_weights: ``"linear"``, ``"recurrent"`` or ``"convolution"`` → elements of weights that take part in products.
         points: operating point → number of example inputs.
         splits: split → number of inputs.
+        depth: like blocks in its longest stack; 0: it has none.
+        elements: operating point or ``"training"`` → array elements of all its inputs together.
         dynamic: an input dimension other than the first, the batch, varies.
         notes: anything the diagnosis adds, for instance ``{"compute_bound": 1.0}``; of a serving workload ``batchable`` (0 or 1)
             and ``company``, the share of requests that arrive while the one before is being answered.
@@ -39,6 +41,8 @@ class Facts:
     matrix_weights: Mapping[str, int] = field(default_factory=dict)
     points: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, int] = field(default_factory=dict)
+    depth: int = 0
+    elements: Mapping[str, int] = field(default_factory=dict)
     dynamic: bool = False
     notes: Mapping[str, float] = field(default_factory=dict)
 
@@ -127,6 +131,7 @@ class Draft:
         signature: inputs and outputs of the original model; empty where it is only trained.
         examples: example inputs over all operating points, largest first.
         training: what the loop will do; ``None`` where nothing is trained.
+        teacher: the model that another one, in its place, learns from; set at SOURCE.
         engine: name of the engine that will run the model.
         precision: intent declared at LOWER.
         quantization: intent declared at LOWER.
@@ -142,6 +147,7 @@ class Draft:
     signature: Signature = NO_SIGNATURE
     examples: Sequence[Any] = ()
     training: Training | None = None
+    teacher: nn.Module | None = None
     engine: str = "eager"
     precision: Precision | None = None
     quantization: Quantization | None = None

@@ -78,6 +78,10 @@ class Instruction(Entry):
         """Say in words why this model or host gains nothing from it, or return ``None``. Cheap and read-only."""
         return None
 
+    def passes(self, facts: Facts, host: Host) -> float:
+        """Return what fitting takes: as long as so many passes of the original through the training split. Default: none."""
+        return 0.0
+
     def moments(self) -> tuple[Moment, ...]:
         """Return the moments at which it acts, in order."""
         return tuple(m for m in Moment if callable(getattr(self, m.method, None)))

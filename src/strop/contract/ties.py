@@ -12,6 +12,7 @@ class Trait(StrEnum):
     INFERENCE = "inference workload"
     TRAINING = "training workload"
     SERVING = "serving workload"
+    TEACHER = "a teacher, and data to learn from it with"
     ENGINE = "an engine other than eager"
     EAGER_ENGINE = "the eager engine"
     DYNAMIC_INT8_ENGINE = "an engine that quantises activations on the fly"

@@ -60,7 +60,7 @@ class InferenceWorkload:
         screening: evaluation data that the search may look at again and again.
         confirming: evaluation data touched only to confirm; disjoint from everything else.
         calibration: inputs for calibrating; disjoint from the evaluation data.
-        training: labelled data for techniques that train; optional.
+        training: data for techniques that train; optional. Its labels, where there are any, may be ``None`` for some inputs.
         parts: named extra things an instruction may ask for (a student, an encoder); each builds its part.
         name: shown in reports.
     """
@@ -75,7 +75,10 @@ class InferenceWorkload:
     parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     name: str = ""
 
-    traits = frozenset({Trait.INFERENCE})
+    @property
+    def traits(self) -> frozenset[Trait]:
+        """What a recipe finds here; the original can teach a student where there is data to train on."""
+        return frozenset({Trait.INFERENCE} | ({Trait.TEACHER} if self.training is not None else set()))
 
     def __post_init__(self) -> None:
         if is_module(self.model) or not callable(self.model):
@@ -162,7 +165,10 @@ class TrainingWorkload:
     parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     name: str = ""
 
-    traits = frozenset({Trait.TRAINING})
+    @property
+    def traits(self) -> frozenset[Trait]:
+        """What a recipe finds here; there is a teacher where one is named, or a student that the model can teach."""
+        return frozenset({Trait.TRAINING} | ({Trait.TEACHER} if {"teacher", "student"} & set(self.parts) else set()))
 
     def __post_init__(self) -> None:
         for name in ("model", "forward", "loss", "optimizer"):

@@ -21,7 +21,7 @@ from strop.search.repair import repairs
 from strop.search.session import Session
 from strop.search.trials import Trial, run_trial
 from strop.trial.workshop import Prepared
-from strop.units import Seconds
+from strop.units import Ratio, Seconds
 
 STEP_DELTA = 0.01
 """Smallest gain over the stack for which one more instruction is worth having."""
@@ -35,8 +35,11 @@ WORTH_TRYING = 0.01
 NO_TIME, NO_PROMISE = "the budget did not allow it", "it promised too little beside what was found"
 """Why a recipe was not measured."""
 
-PREPARE_SECONDS = (8.0, 14.0, 150.0)
-"""Guess by cost class (free, calibrate, fit)."""
+PREPARE_SECONDS = (8.0, 14.0, 14.0)
+"""Guess by cost class (free, calibrate, fit), without the training itself."""
+
+FIT_SHARE: Ratio = 0.5
+"""Of the budget, at most this is given to one training."""
 
 TRIAL_SECONDS: Seconds = 8.0
 """Guess for the first trial, replaced by the mean of the trials so far."""
@@ -108,6 +111,8 @@ class _Climber:
         self._steps: list[Proposal] = []
         self._prepared: dict[str, Prepared] = {}
         self._asked: dict[str, bool] = {}
+        self._fits: dict[str, Seconds] = {}
+        self._pace = 1.0
         self._tried: set[str] = set()
         self._spent: list[Seconds] = []
         names = [str(p.recipe) for p in self._waiting.values()]
@@ -116,18 +121,28 @@ class _Climber:
     def next(self) -> Proposal | None:
         """Return the best proposal that time allows, prepared; ``None`` when there is none."""
         ranked = sorted(filter(self._promising, self._proposals()), key=self._worth, reverse=True)
-        allowed = [p for p in ranked if self._recorded(p) or self._session.budget.allows(self._cost(p), self._session.reserved)]
+        allowed = [p for p in ranked if self._recorded(p) or self._affordable(p)]
         if not allowed:
             return None
         chosen = allowed[0]
         if chosen.recipe.key not in self._prepared:
-            names = {i.name for i in chosen.recipe}  # the same instructions again would teach little while nothing is known
-            others = [p.recipe for p in allowed[1:] if not self._ready(p) and {i.name for i in p.recipe} != names]
-            together = [chosen.recipe] if self._ready(chosen) else [chosen.recipe, *others][:SIDE_BY_SIDE]
-            for prepared in self._session.prepare(together):
+            for prepared in self._session.prepare(self._together(chosen, allowed)):
                 self._prepared[prepared.recipe.key] = prepared
-            self._asked.clear()  # recipes may share an artefact
+            self._learn_pace(chosen)
+            self._asked.clear()  # recipes may share an artefact, or a training
+            self._fits.clear()
         return chosen
+
+    def _together(self, chosen: Proposal, allowed: Sequence[Proposal]) -> list[Recipe]:
+        """Return what is prepared at a time: two recipes side by side; one alone that trains, or that is on disk already."""
+        if seconds := self._fitting(chosen):
+            asked = f"{chosen.recipe}: training asks about {seconds:.0f} s of the budget of {self._session.budget.limit:.0f} s"
+            self._session.tell("fit.started", asked, seconds=seconds)
+        if seconds or self._ready(chosen):
+            return [chosen.recipe]
+        names = {i.name for i in chosen.recipe}  # the same instructions again would teach little while nothing is known
+        others = [p for p in allowed if not self._ready(p) and not self._fitting(p) and {i.name for i in p.recipe} != names]
+        return [chosen.recipe, *(p.recipe for p in others)][:SIDE_BY_SIDE]
 
     def attempt(self, proposal: Proposal) -> None:
         """Try one proposal and take its place in the standing."""
@@ -232,7 +247,26 @@ class _Climber:
     def _cost(self, proposal: Proposal) -> Seconds:
         trying = fmean(self._spent) if self._spent else TRIAL_SECONDS
         preparing = 0.0 if self._ready(proposal) else max(PREPARE_SECONDS[i.card.cost] for i in proposal.recipe)
-        return trying + preparing
+        return trying + preparing + self._fitting(proposal)
+
+    def _fitting(self, proposal: Proposal) -> Seconds:
+        """Seconds that trying it will train; asked once per recipe, and anew after some were prepared."""
+        key = proposal.recipe.key
+        if key not in self._fits:
+            self._fits[key] = 0.0 if self._ready(proposal) else self._pace * self._session.fit_seconds(proposal.recipe)
+        return self._fits[key]
+
+    def _learn_pace(self, proposal: Proposal) -> None:
+        """Think the next training as much slower than planned as this one was."""
+        prepared, thought = self._prepared[proposal.recipe.key], self._fitting(proposal)
+        if thought:
+            self._pace *= max(1.0, (prepared.seconds - max(PREPARE_SECONDS)) / thought)
+
+    def _affordable(self, proposal: Proposal) -> bool:
+        budget = self._session.budget
+        if self._fitting(proposal) > FIT_SHARE * budget.limit:
+            return False
+        return budget.allows(self._cost(proposal), self._session.reserved)
 
     def _ready(self, proposal: Proposal) -> bool:
         """Whether trying it needs no preparing; the workshop is asked once per recipe, and anew after it has prepared some."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from strop import catalogue
 from strop.contract.draft import Facts
 from strop.contract.instruction import Instruction
+from strop.contract.moment import Moment
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.measure.host import Host
@@ -99,7 +100,8 @@ def additions(
     numbers = {i.number for i in stack}
     for instruction in instructions:
         if instruction.number not in numbers:
-            mean = gain + OVERLAP * math.log(instruction.card.prior)
+            part = 1.0 if Moment.SOURCE in instruction.moments() else OVERLAP  # a smaller network is smaller on any engine
+            mean = gain + part * math.log(instruction.card.prior)
             proposal = Proposal(stack.with_(instruction), against=stack.key, mean=mean, spread=STEP_SPREAD)
             found.setdefault(proposal.recipe.key, proposal)
     for member in stack:

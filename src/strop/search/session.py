@@ -15,6 +15,7 @@ from strop.measure.confirm import confirm_size
 from strop.measure.quality import QualityResult
 from strop.measure.result import Comparison
 from strop.observe import Level
+from strop.pipeline import fits
 from strop.search.bench import Seat
 from strop.search.examiner import Examiner
 from strop.search.run import ROUNDS, Run
@@ -45,9 +46,21 @@ class Session(Run):
 
     def prepare(self, recipes: Sequence[Recipe], *, keep: Seconds | None = None) -> list[Prepared]:
         """Prepare recipes side by side within what the budget leaves beside ``keep``, by default the reserve."""
-        left = max(1.0, min(PREPARE_TIMEOUT, self.budget.left - (self.reserved if keep is None else keep)))
+        longest = math.inf if any(map(fits, recipes)) else PREPARE_TIMEOUT
+        left = max(1.0, min(longest, self.budget.left - (self.reserved if keep is None else keep)))
         self.tell("prepare.started", f"preparing {' | '.join(map(str, recipes))}", level=Level.DETAIL)
         return self.workshop.prepare(recipes, left)
+
+    def fit_seconds(self, recipe: Recipe) -> Seconds:
+        """Return about how long preparing a recipe will train: 0 where it does not, or where its training is in the cache.
+
+        The original's pace is that of the operating point at which it takes least time per element of an array.
+        """
+        if not fits(recipe) or self.workshop.fitted(recipe):
+            return 0.0
+        facts, profile = self.materials.facts, self.original().profile
+        pace = min(p.call_seconds * facts.points[point] / facts.elements[point] for point, p in profile.items())
+        return pace * facts.elements.get("training", 0) * sum(i.passes(facts, self.host) for i in recipe)
 
     def expect_confirm(self, candidate_start: Seconds, pair: Seconds, pairs: int, faster: Ratio) -> None:
         """Set aside what confirming a claim will take.

@@ -7,9 +7,11 @@ from collections import Counter
 from torch import nn
 
 from strop.contract.draft import Facts
+from strop.contract.examples import elements
 from strop.contract.pytree import flatten
 from strop.contract.signature import as_call
 from strop.contract.workload import InferenceWorkload, TrainingWorkload
+from strop.surgery.depth import blocks_of
 from strop.surgery.modules import matrix_weights
 
 
@@ -26,6 +28,8 @@ def read_facts(model: nn.Module, workload: InferenceWorkload | TrainingWorkload)
         modules=dict(Counter(type(m).__name__ for m in model.modules())),
         points={n: len(examples) for n, examples in workload.inputs.items()} if isinstance(workload, InferenceWorkload) else {},
         splits=splits,
+        depth=len(blocks_of(model)),
+        elements=_elements(workload),
         dynamic=_dynamic(workload),
     )
 
@@ -35,6 +39,13 @@ def _dynamic(workload: InferenceWorkload | TrainingWorkload) -> bool:
         length = workload.length
         return length is not None and len({length(workload.data[number]) for number in range(len(workload.data))}) > 1
     return len({_lengths(example) for examples in workload.inputs.values() for example in examples}) > 1
+
+
+def _elements(workload: InferenceWorkload | TrainingWorkload) -> dict[str, int]:
+    if isinstance(workload, TrainingWorkload):
+        return {}
+    learned = {"training": workload.training.inputs} if workload.training is not None else {}
+    return {name: sum(map(elements, inputs)) for name, inputs in {**workload.inputs, **learned}.items()}
 
 
 def _matrix_weights(model: nn.Module) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -92,6 +93,43 @@ class TinyAttention(nn.Module):
         x = x + self.mlp(self.norm(x))
         weight = attention_mask[..., None].to(x.dtype)
         return {"logits": self.head((x * weight).sum(1) / weight.sum(1))}
+
+
+class Block(nn.Module):
+    """One step of :class:`Deep`: ``(…, width)`` → ``(…, width)``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.turn, self.norm = nn.Linear(width, width), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer ``(…, width)``."""
+        return self.norm(x + torch.tanh(self.turn(x)))  # type: ignore[no-any-return]
+
+
+class Deep(nn.Module):
+    """A stack of like blocks under a classifier. Input ``(batch, 8)``, answer ``(batch, classes)``."""
+
+    def __init__(self, blocks: int = 4, width: int = 16, classes: int = 3) -> None:
+        super().__init__()
+        self.up, self.head = nn.Linear(8, width), nn.Linear(width, classes)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answer ``(batch, classes)``."""
+        x = self.up(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+def deep_draft(**changes: Any) -> Draft:
+    """A draft of calling :class:`Deep`, with 96 training inputs of one row and their classes; ``changes``: of its workload."""
+    draft = draft_for(_seeded(Deep), [torch.randn(4, 8) for _ in range(4)])
+    rows = torch.randn(96, 8, generator=torch.Generator().manual_seed(1))
+    learned = Split(inputs=[row[None] for row in rows], labels=rows[:, :3].argmax(dim=1).tolist())
+    draft.workload = replace(draft.workload, **{"training": learned, **changes})
+    return draft
 
 
 def mlp_draft() -> Draft:

@@ -10,7 +10,7 @@ from strop import catalogue
 from strop.ledger.files import read_json, write_json
 from strop.measure.host import read_host
 from strop.measure.orphan import die_with
-from strop.pipeline import Outcome, Preparation, graph_key, prepare
+from strop.pipeline import Outcome, Preparation, fit_key, graph_key, prepare
 from strop.trial.materials import Materials, build_model
 from strop.trial.task import Task
 
@@ -31,6 +31,7 @@ def run_task(task: Task) -> Preparation:
             read_host(),
             task.folder / "artefact",
             graph=lambda engine: task.graphs / graph_key(recipe, engine, task.origin),
+            fitted=task.graphs / fit_key(recipe, task.origin),
         )
     except MemoryError:
         return Preparation(outcome=Outcome.FAILED, reason="memory exhausted while preparing", engine=draft.engine)

@@ -20,7 +20,7 @@ class Task:
         recipe: name → settings.
         folder: where artefact and outcome go.
         seed: of every random choice.
-        graphs: folder of graphs that recipes share.
+        graphs: folder of graphs and trained weights that recipes share.
         origin: what artefacts depend on besides the recipe.
     """
 

@@ -21,12 +21,15 @@ from strop.ledger.cache import publish
 from strop.ledger.files import read_json, write_json
 from strop.measure.arm import ArmSpec
 from strop.measure.host import Host
-from strop.pipeline import Outcome, Preparation, artefact_key, opening, prepare
+from strop.pipeline import Outcome, Preparation, artefact_key, fit_key, opening, prepare
 from strop.trial.child import Child
 from strop.trial.materials import Materials
 from strop.trial.reference import Reference
 from strop.trial.task import Task
 from strop.units import Bytes, Seconds
+
+GRAPHS = "graphs"
+"""Folder within the cache for what recipes share: converted graphs, and trained weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,10 @@ class Workshop:
         """Whether an artefact of this recipe, or the reason why there is none, is in the cache."""
         entry = self._entry(recipe)
         return _complete(entry) or _complete(_refusal(entry, recipe))
+
+    def fitted(self, recipe: Recipe) -> bool:
+        """Whether a recipe that trains in the same way has trained already."""
+        return (self._cache / GRAPHS / fit_key(recipe, self._origin)).exists()
 
     def prepare(self, recipes: Sequence[Recipe], timeout: Seconds) -> list[Prepared]:
         """Prepare recipes side by side, each in its own process under one fixed environment; nothing timed runs now.
@@ -193,7 +200,7 @@ class Workshop:
             recipe=recipe.to_json(),
             folder=folder,
             seed=self._seed,
-            graphs=self._cache / "graphs",
+            graphs=self._cache / GRAPHS,
             origin=self._origin,
         )
 

@@ -25,9 +25,9 @@ def model(real):
 
 def test_every_split_has_its_size_its_labels_and_single_unpadded_sentences(minilm) -> None:
     sizes = {name: len(split.inputs) for name, split in minilm.splits.items()}
-    assert sizes == {"calibration": 180, "screening": 500, "confirming": 1500, "training": 800}
-    for split in minilm.splits.values():
-        assert set(split.labels) == {0, 1}
+    assert sizes == {"calibration": 180, "screening": 500, "confirming": 1500, "training": 800 + example.SPLICED}
+    for name, split in minilm.splits.items():
+        assert set(split.labels) == ({0, 1, None} if name == "training" else {0, 1})
         assert all(inputs["input_ids"].shape[0] == 1 for inputs in split.inputs)
         assert all(bool((inputs["attention_mask"] == 1).all()) for inputs in split.inputs)
 
@@ -38,6 +38,18 @@ def test_no_input_appears_in_two_splits(minilm) -> None:
     assert not digests["screening"] & digests["confirming"]
     assert not evaluation & digests["calibration"]
     assert not evaluation & digests["training"]
+    assert not digests["calibration"] & digests["training"]
+
+
+def test_what_a_student_learns_from_is_made_when_it_is_looked_at_and_the_same_each_time(real, monkeypatch) -> None:
+    splits = real(data.sentiment)
+    monkeypatch.setattr(example, "SPLICED", 30)
+    made = example.spliced(splits)
+    assert made == example.spliced(splits) and len({sentence.text for sentence in made}) == 30
+    words = {word for sentence in splits.head for word in sentence.text.split()}
+    assert all(set(sentence.text.split()) <= words for sentence in made)
+    monkeypatch.setattr(example, "spliced", lambda splits: pytest.fail("made too early"))
+    assert len(example.transfer(splits).inputs) == 830
 
 
 def test_operating_points_keep_natural_lengths(minilm) -> None:
