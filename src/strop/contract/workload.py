@@ -270,6 +270,11 @@ class ServingWorkload:
             raise WorkloadError(f"inputs is a {type(self.inputs).__name__}; give a list of example inputs.")
 
     @property
+    def parts(self) -> Mapping[str, Callable[[], Any]]:
+        """None: a bundle holds all there is."""
+        return {}
+
+    @property
     def within(self) -> Seconds:
         """The objective in seconds."""
         return parse_seconds(self.objective) if isinstance(self.objective, str) else float(self.objective)
