@@ -167,6 +167,16 @@ def test_a_narrower_student_learns_through_a_projection_that_is_trained_and_surv
     assert same(whole, weights_of(student))
 
 
+def test_projections_learn_too() -> None:
+    plan, taught_by = planned(), Distiller(built(), Weights(0, 1, 0), 1.0, constant=True)
+    taught_by.join(plan, "distil")
+    with TrainingLoop(built(blocks=2, width=12), plan, seed=0) as loop:
+        before = {name: value.clone() for name, value in taught_by.state_dict().items()}
+        loop.run()
+    after = taught_by.state_dict()
+    assert len(before) == 4 and not any(torch.equal(value, after[name]) for name, value in before.items())
+
+
 @pytest.mark.parametrize(("limit", "asked"), [(2**30, 6 + 1), (0, 12 + 1)], ids=["remembered", "no room"])
 def test_what_the_teacher_said_to_a_batch_is_remembered_while_there_is_room(
     limit: int, asked: int, monkeypatch: pytest.MonkeyPatch

@@ -72,7 +72,7 @@ def transfer(
         forward=lambda model, batch: model(*batch.call[0], **batch.call[1]),
         loss=known_cross_entropy,
         items=lambda batch: len(batch.labels),
-        optimizer=lambda model: AdamW(model.parameters(), lr=learning_rate, weight_decay=DECAY, fused=True),
+        optimizer=lambda model: AdamW(model.parameters(), lr=learning_rate, weight_decay=DECAY),
         epochs=epochs,
         steps=steps,
         split=lambda samples: [samples],
