@@ -73,7 +73,7 @@ def poisson(rate: float, seconds: Seconds, burst: int, draw: random.Random) -> I
 class Unlearning(LatencyModel):
     """Believes what it was told at first."""
 
-    def observe(self, width: int, rows: int, seconds: Seconds) -> Ratio:
+    def observe(self, width: int, rows: int, seconds: Seconds, now: Seconds = 0.0) -> Ratio:
         """Learn nothing."""
         return seconds / self.typical(width, rows)
 
