@@ -19,7 +19,7 @@ STEPS = {
     "quality/first": None,
     "registered/second": {},
     "quality/second": {"guard": "held"},
-    "confirm/second": {"timed": True},
+    "confirm/second": {"confirm": {"timed": True}},
     "end": {"result": None},
 }
 
@@ -47,8 +47,8 @@ def test_a_record_is_plan_and_steps(place: Path) -> None:
         (5, "first", None),
         (6, "first", None),
         (7, "second", None),
-        (8, "second", {"timed": True}),
-        (9, "second", {"timed": True}),
+        (8, "second", {"confirm": {"timed": True}}),
+        (9, "second", {"confirm": {"timed": True}}),
     ],
 )
 def test_the_claim_is_the_last_one_tested(count: int, claimed: str | None, confirmed: Any, place: Path) -> None:

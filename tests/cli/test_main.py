@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = [
     "apply",
     "compare",
+    "dashboard",
     "diagnose",
     "explain",
     "list",

@@ -171,7 +171,7 @@ def test_files_of_somebody_else_are_left_alone(tiny_workload: Path, place: Path,
     ("option", "value", "message"),
     [
         ("--aim", "latncy", "aim 'latncy' cannot be asked for. Did you mean 'latency'?"),
-        ("--aim", "quality", "Known: latency, throughput."),
+        ("--aim", "quality", "Known: goodput, latency, throughput."),
         ("--budget", "4 minuets", "a duration was expected, for instance 90s, 4m or 1h; got '4 minuets'"),
         ("--budget", "-3m", "a duration was expected"),
         ("--budget", "0", "a duration was expected"),
@@ -194,7 +194,7 @@ def test_a_typo_in_a_value_is_told_before_anything_is_written(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("zoo.py:not_a_workload", "gave a int; a strop.InferenceWorkload or a strop.TrainingWorkload was expected"),
+        ("zoo.py:not_a_workload", "gave a int; a strop.InferenceWorkload, strop.TrainingWorkload or strop.ServingWorkload was expected"),
         ("zoo.py:raises", "raises() in"),
         ("zoo.py:raises", "failed: RuntimeError: planted in the function"),
         ("zoo.py:model_raises", "model() of the workload failed: ZeroDivisionError"),
@@ -245,7 +245,7 @@ class Nothing:
     result = None
 
     def __getattr__(self, name: str) -> Any:
-        return Nothing() if name == "standing" else ()
+        return {"standing": Nothing(), "untried": {}}.get(name, ())
 
 
 def test_a_disk_without_room_is_told_and_nothing_recorded_is_lost(

@@ -16,6 +16,7 @@ from strop.observe.console import ConsoleSink
 WITH_JSON = {
     "apply",
     "compare",
+    "dashboard",
     "diagnose",
     "explain",
     "list",
@@ -33,7 +34,8 @@ WITH_HUB = {"apply", "compare", "diagnose", "optimize"}
 def options(name: str) -> set[str]:
     command = root.get_command(click.Context(root), name)
     assert command is not None
-    return {option for parameter in command.params for option in parameter.opts}
+    verbs = command.commands.values() if isinstance(command, click.Group) else [command]
+    return {option for verb in verbs for parameter in verb.params for option in parameter.opts}
 
 
 def test_json_is_written_as_one_value_that_keeps_its_characters(

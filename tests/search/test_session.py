@@ -19,7 +19,7 @@ from strop.observe import Event
 from strop.search.budget import CLOSING, CONFIRM_SHARE, Budget
 from strop.search.request import Request
 from strop.search.run import BASELINE_USES, ROUNDS
-from strop.search.session import FALLBACK_SHARE, PREPARE_TIMEOUT, Session
+from strop.search.session import FALLBACK_SHARE, FIT_PACE, PREPARE_TIMEOUT, Session
 from tests.search.conftest import HOST, compared
 
 LIMIT = 1000.0
@@ -197,7 +197,7 @@ def test_a_training_takes_what_the_originals_best_pace_and_the_passes_make_of_th
     facts = Facts(points={"slow": 4, "quick": 2}, elements={"slow": 4 * 10, "quick": 2 * 400, "training": 5000}, depth=4)
     session.materials = SimpleNamespace(facts=facts)
     student = KnowledgeDistillation()
-    wanted = 0.08 / 400 * 5000 * student.passes(facts, HOST)
+    wanted = FIT_PACE * 0.08 / 400 * 5000 * student.passes(facts, HOST)
     assert session.fit_seconds(Recipe([student])) == pytest.approx(wanted)
     assert session.fit_seconds(Recipe([student, MemoryLayout()])) == 0.0, "it was trained already"
     assert session.fit_seconds(Recipe([MemoryLayout()])) == 0.0, "it trains nothing"

@@ -181,6 +181,6 @@ def test_a_training_workload_is_loaded_as_one_and_each_kind_names_its_command(pl
         parse_reference("hf:some/model").load_training()
     assert type(place.refer(f"{inference.MLP}\n").load_any()).__name__ == "InferenceWorkload"
     with pytest.raises(
-        WorkloadError, match=r"a strop\.InferenceWorkload or a strop\.TrainingWorkload or a strop\.ServingWorkload was expected"
+        WorkloadError, match=r"a strop\.InferenceWorkload, strop\.TrainingWorkload or strop\.ServingWorkload was expected"
     ):
         place.refer("def workload():\n    return 3\n").load_any()

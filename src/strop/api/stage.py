@@ -95,7 +95,7 @@ def end_staging(staging: Staging, found: Found) -> dict[str, Any]:
         "recipe": write_recipe(kept) if kept is not None else "",
         "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
         "ablation": [],
-        "untried": [str(recipe) for recipe in found.untried],
+        "untried": found.untried,
         "measuring": staging.bench.measuring,
         "load": {
             "rate": staging.traffic.windows.rate,

@@ -38,6 +38,8 @@ NO_TIME, NO_PROMISE = "the budget did not allow it", "it promised too little bes
 PREPARE_SECONDS = (8.0, 14.0, 14.0)
 """Guess by cost class (free, calibrate, fit), without the training itself."""
 
+QUICKER: Ratio = 0.3
+"""One training that was quicker than thought makes the next be thought so much shorter at most."""
 FIT_SHARE: Ratio = 0.5
 """Of the budget, at most this is given to one training."""
 
@@ -257,10 +259,10 @@ class _Climber:
         return self._fits[key]
 
     def _learn_pace(self, proposal: Proposal) -> None:
-        """Think the next training as much slower than planned as this one was."""
+        """Expect of the next training what this one took, set against what was thought of it."""
         prepared, thought = self._prepared[proposal.recipe.key], self._fitting(proposal)
         if thought:
-            self._pace *= max(1.0, (prepared.seconds - max(PREPARE_SECONDS)) / thought)
+            self._pace *= max(QUICKER, (prepared.seconds - max(PREPARE_SECONDS)) / thought)
 
     def _affordable(self, proposal: Proposal) -> bool:
         budget = self._session.budget

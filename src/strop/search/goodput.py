@@ -14,7 +14,7 @@ from strop.measure.plan import ScreenPlan
 from strop.measure.result import Comparison, Finding, Verdict
 from strop.observe import Level
 from strop.pipeline import Outcome, Preparation, legal, settle
-from strop.search.climb import STEP_DELTA
+from strop.search.climb import NO_TIME, STEP_DELTA
 from strop.search.goodput_claim import GoodputClaim, claim
 from strop.search.placebo import PLACEBO_KEPT, doubt
 from strop.search.rehearsed import best, recipes, rehearse
@@ -25,6 +25,8 @@ from strop.units import show_seconds, show_share
 
 FEWEST_PAIRS = 6
 """Pairs that a screening takes at least."""
+VIRTUAL = "in virtual time it was not noticeably better than what is measured"
+"""Why a recipe was not measured."""
 SPARE = 1.2
 """A budget that is advised holds this many times what was estimated."""
 
@@ -37,14 +39,14 @@ class Found:
         result: the confirmed recipe; ``None`` when no claim held.
         claim: the one tested; ``None`` when nothing was worth it.
         trials: every trial on real servers, and what declined.
-        untried: recipes that were served in virtual time only.
+        untried: recipe in words → why it was served in virtual time only.
         findings: doubts about the run.
     """
 
     result: Recipe | None = None
     claim: GoodputClaim | None = None
     trials: list[Trial] = field(default_factory=list)
-    untried: list[Recipe] = field(default_factory=list)
+    untried: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -111,7 +113,7 @@ def _propose(staging: Staging, found: Found) -> list[Recipe]:
     )
     place = best(shares)
     chosen = [ready[0], *([ready[place]] if place is not None else [])]
-    found.untried = [recipe for recipe in ready if recipe not in chosen]
+    found.untried = {str(recipe): VIRTUAL for recipe in ready if recipe not in chosen}
     return chosen
 
 
@@ -158,7 +160,7 @@ def _race(staging: Staging, found: Found, proposed: Sequence[Recipe]) -> Trial |
         key = f"trial/{leader.key if leader else Recipe().key}/{recipe.key}"
         cost = staging.starting + FEWEST_PAIRS * staging.window_pair
         if not staging.ledger.done(key) and not staging.budget.allows(cost, staging.reserved):
-            found.untried.append(recipe)
+            found.untried[str(recipe)] = NO_TIME
             continue
         against = leader_recipe(leader, proposed) if leader else Recipe()
         trial = Trial(staging.ledger.step(key, lambda r=recipe, a=against, k=key: _trial(staging, r, a, k)))  # type: ignore[misc]

@@ -27,6 +27,10 @@ PREPARE_TIMEOUT: Seconds = 180.0
 FALLBACK_SHARE: Ratio = 0.03
 """Set aside for answering with another recipe should the first one's quality not be confirmed."""
 
+FIT_PACE: Ratio = 3.5
+"""How much longer a training takes than its passes by the original would: small steps, the optimizer, the teacher's losses.
+The one whole run that was watched took 3.6 times as long; the search corrects it by what each training takes."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Session(Run):
@@ -60,7 +64,7 @@ class Session(Run):
             return 0.0
         facts, profile = self.materials.facts, self.original().profile
         pace = min(p.call_seconds * facts.points[point] / facts.elements[point] for point, p in profile.items())
-        return pace * facts.elements.get("training", 0) * sum(i.passes(facts, self.host) for i in recipe)
+        return FIT_PACE * pace * facts.elements.get("training", 0) * sum(i.passes(facts, self.host) for i in recipe)
 
     def expect_confirm(self, candidate_start: Seconds, pair: Seconds, pairs: int, faster: Ratio) -> None:
         """Set aside what confirming a claim will take.

@@ -205,7 +205,8 @@ def _call(value: Any, file: Path, name: str, kinds: tuple[type[Any], ...]) -> An
 
 
 def _names(kinds: tuple[type[Any], ...]) -> str:
-    return " or a ".join(f"strop.{kind.__name__}" for kind in kinds)
+    *others, last = [f"strop.{kind.__name__}" for kind in kinds]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _local_imports(file: Path) -> list[Path]:
