@@ -47,7 +47,7 @@ class Nothing:
         self.findings = findings
 
     def __getattr__(self, name: str) -> Any:
-        return Nothing() if name == "standing" else ()
+        return {"standing": Nothing(), "untried": {}}.get(name, ())
 
 
 def nothing(session: Any, findings: Sequence[Finding] = ()) -> Any:
@@ -316,7 +316,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(
 def test_what_is_no_workload_is_refused(value: Any) -> None:
     with pytest.raises(
         WorkloadError,
-        match=r"a workload is a file, hf:FOLDER-OR-ID, a strop\.InferenceWorkload or a strop\.TrainingWorkload; got a",
+        match=r"hf:FOLDER-OR-ID, a strop\.InferenceWorkload, a strop\.TrainingWorkload or a strop\.ServingWorkload; got a",
     ):
         strop.optimize(value, out="run")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from pathlib import Path
 
 from strop.serve.resources import free_memory, read_resources
+
+SIZE = 64 << 20
 
 MEMINFO = "MemTotal: 8000 kB\nMemFree: 1000 kB\nMemAvailable:  4000 kB\n"
 
@@ -24,7 +27,8 @@ def test_a_reading_follows_the_process() -> None:
     threads = [threading.Thread(target=stop.wait) for _ in range(3)]
     for thread in threads:
         thread.start()
-    held = bytearray(os.urandom(1)) * (64 << 20)
+    held = mmap.mmap(-1, SIZE)  # pages of its own: an array might lie in memory that was freed before
+    held.write(b"x" * SIZE)
     files = [os.open(os.devnull, os.O_RDONLY) for _ in range(5)]
     during = read_resources()
     for file in files:
@@ -33,7 +37,7 @@ def test_a_reading_follows_the_process() -> None:
     for thread in threads:
         thread.join()
     assert during.descriptors == before.descriptors + 5 and during.threads == before.threads + 3
-    assert during.resident > before.resident + (len(held) >> 1)
+    assert during.resident > before.resident + (SIZE >> 1)
     assert during.cpu >= before.cpu and during.started == before.started
     assert 0 < during.headroom < 1 and during.free < during.total
     assert during.descriptors_allowed > during.descriptors

@@ -115,6 +115,7 @@ def sample_report() -> RunReport:
         result=(_latency("batch 1", 0.00142, 0.0023), _latency("batch 32", 0.0701, 0.0762)),
         diagnosis=_diagnosis(),
         trials=_trials(),
+        untried={"35 graph_compile": "the budget did not allow it"},
         recipe_yaml=RECIPE,
         gate=Claim(
             comparisons=(

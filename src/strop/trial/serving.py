@@ -88,7 +88,7 @@ class ServingShop:
 
     def _spec(self, name: str, *how: str) -> ArmSpec:
         asked = [str(Path(self.workload.bundle).resolve()), "--objective", f"{self.workload.told:.9f}s", *how]
-        command = [*self.server, *asked, "--port", "0", "--admin-port", "0", "--json"]
+        command = [*self.server, *asked, "--port", "0", "--no-grpc", "--admin-port", "0", "--json"]
         return ArmSpec(
             name=name, target="strop.trial.server:open_server", arguments={"command": command, "cores": server_cores()}
         )
