@@ -104,3 +104,10 @@ def test_the_command_s_name_is_guessed_and_help_shows_the_defaults(strop_cli: Cl
     text = strop_cli("serve", "--help").out
     for word in ("--objective", "100ms", "127.0.0.1", "8080", "9000", "8082", "--no-grpc", "429", "504"):
         assert word in text
+
+
+def test_without_its_packages_the_command_to_install_them_is_told() -> None:
+    hidden = "import sys; sys.modules['orjson'] = None; from strop.cli import main; sys.exit(main(['serve', 'bundle']))"
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip() == "strop: strop serve needs packages that are not installed. Run: pip install 'strop[serve]'"

@@ -19,6 +19,14 @@ def test_the_lossy_part_is_what_may_change_answers() -> None:
     assert lossy_part(PLAIN) == lossy_part(Recipe()) == Recipe()
 
 
+def test_settings_decide_whether_answers_may_change() -> None:
+    rounding, lossy = (
+        catalogue.recipe_from_json({"kernel_fusion": {"rules": rules}}) for rules in (["optimizer"], ["optimizer", "dropout"])
+    )
+    assert lossy_part(rounding) == Recipe()
+    assert lossy_part(lossy) == lossy
+
+
 def test_settings_and_lossless_company_do_not_make_another_kind() -> None:
     assert kind(INT8) == kind(SYMMETRIC) == {29}
     assert kind(PLAIN) == frozenset()

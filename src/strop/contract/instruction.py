@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from strop.contract.card import Card
+from strop.contract.card import Card, Fidelity
 from strop.contract.draft import Draft, Facts
 from strop.contract.moment import Moment
 from strop.contract.settings import Space, annotated_space
@@ -61,6 +61,11 @@ class Instruction(Entry):
     """
 
     opening: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """What it may change with these settings: at most what the card says of the worst."""
+        return self.card.fidelity
 
     @abstractmethod
     def ties(self) -> Ties:

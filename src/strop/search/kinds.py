@@ -16,7 +16,7 @@ UNSEEN_CHANCE = 0.5
 
 def lossy_part(recipe: Recipe) -> Recipe:
     """Return the instructions of a recipe that may change answers beyond rounding."""
-    return Recipe(i for i in recipe if i.card.fidelity is Fidelity.LOSSY)
+    return Recipe(i for i in recipe if i.fidelity is Fidelity.LOSSY)
 
 
 def kind(recipe: Recipe) -> frozenset[int]:

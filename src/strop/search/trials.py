@@ -125,5 +125,5 @@ def _quality_status(session: Session, record: Mapping[str, Any] | None) -> tuple
 
 
 def fidelity(recipe: Recipe) -> Fidelity:
-    """The worst fidelity on the recipe's cards."""
-    return max((i.card.fidelity for i in recipe), default=Fidelity.EXACT)
+    """The worst fidelity of the recipe's instructions, with their settings."""
+    return max((i.fidelity for i in recipe), default=Fidelity.EXACT)

@@ -13,14 +13,12 @@ from importlib import metadata as distributions
 from importlib import resources as files
 from typing import Any
 
-import orjson
-
 from strop.serve import rsgi
 from strop.serve.accounts import Accounts
 from strop.serve.app import App, Response, failed
 from strop.serve.lookback import STEP, Lookback
 from strop.serve.metrics import Metrics, render
-from strop.serve.oip import JSON
+from strop.serve.oip import JSON, dumps
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
 from strop.serve.version import Loader
@@ -66,7 +64,7 @@ def front(app: App, cold: Mapping[str, float], lookback: Lookback, loader: Loade
     """
     metrics = Metrics(app, cold)
     pages: dict[str, Callable[[], Response]] = {path: partial(_file, *row) for path, row in PAGE.items()}
-    pages["/stats"] = lambda: Response(200, orjson.dumps(stats(app, cold, lookback)), (JSON,))
+    pages["/stats"] = lambda: Response(200, dumps(stats(app, cold, lookback)), (JSON,))
     pages["/metrics"] = lambda: _metrics(metrics)
 
     loading = f"/v2/repository/models/{app.name}/load"

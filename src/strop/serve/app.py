@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import Any, NamedTuple
 
-import orjson
-
 from strop.contract.signature import Signature
 from strop.serve.desk import Desk
 from strop.serve.held import Gone
 from strop.serve.limits import Limits
-from strop.serve.oip import HEADER_LENGTH, JSON, Codec, metadata, model_config
+from strop.serve.oip import HEADER_LENGTH, JSON, Codec, dumps, metadata, model_config
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
 from strop.units import Bytes
@@ -57,8 +55,8 @@ class App:
         model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{VERSION}"
         self.infer_paths = frozenset({f"{model}/infer", f"{versioned}/infer"})
         pages = {"": self.metadata, "/config": self.config}
-        self._pages = {f"{base}{path}": orjson.dumps(page) for base in (model, versioned) for path, page in pages.items()}
-        self._pages |= {"/v2": orjson.dumps(server_metadata()), "/v2/models": orjson.dumps({"models": [name]})}
+        self._pages = {f"{base}{path}": dumps(page) for base in (model, versioned) for path, page in pages.items()}
+        self._pages |= {"/v2": dumps(server_metadata()), "/v2/models": dumps({"models": [name]})}
         self._checks = {"/v2/health/live": ("live", _always), "/v2/health/ready": ("ready", self._ready)}
         self._checks |= {f"{base}/ready": ("ready", self._ready) for base in (model, versioned)}
 
@@ -142,13 +140,13 @@ class App:
         word, check = self._checks[path]
         good = check()
         row: dict[str, Any] = {word: good} if "models" not in path else {"name": self.name, word: good}
-        return Response(200 if good else 503, orjson.dumps(row))
+        return Response(200 if good else 503, dumps(row))
 
     def _index(self, method: str) -> Response:
         """List the model as Triton's repository extension does; clients ask for it to learn the name. It loads nothing."""
         if method != "POST":
             return failed(Problem(405, "use POST.", headers=(("allow", "POST"),)))
-        return Response(200, orjson.dumps(self.index()))
+        return Response(200, dumps(self.index()))
 
     def index(self) -> list[dict[str, str]]:
         """List the model and its state."""
@@ -162,7 +160,7 @@ class App:
 def failed(problem: Problem, identifier: str = "") -> Response:
     """Return the answer that tells a problem."""
     row = {"error": problem.message, "id": identifier} if identifier else {"error": problem.message}
-    return Response(problem.status, orjson.dumps(row), (JSON, *problem.headers))
+    return Response(problem.status, dumps(row), (JSON, *problem.headers))
 
 
 def server_metadata() -> dict[str, Any]:

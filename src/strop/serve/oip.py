@@ -26,6 +26,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("strop serve", "serve") from error
 
+dumps = orjson.dumps
+"""Write JSON. Others import it from here, so that a missing package is told in one place."""
 JSON = ("content-type", "application/json")
 BINARY = ("content-type", "application/octet-stream")
 HEADER_LENGTH = "inference-header-content-length"

@@ -141,12 +141,13 @@ def law_declines(case: LawCase, folder: Path) -> None:
 
 
 def law_fidelity(case: LawCase, folder: Path) -> None:
-    """Answers (gradients, in training) on its own example depart no further than the card says; the tally is positive."""
+    """Answers (gradients, in training) on its own example depart no further than its fidelity allows; the tally is positive."""
     preparation, answers = case.run(folder / "artefact")
     counts = preparation.tallies[case.instruction.name]
     acts = any(moment <= Moment.LOWER for moment in case.instruction.moments())
     _hold(not acts or sum(counts.values()) > 0, f"it counted {counts} on its own example")
-    worst = type(case.instruction).card.fidelity
+    worst = case.instruction.fidelity
+    _hold(worst <= case.instruction.card.fidelity, "its settings are less faithful than its card says of the worst")
     limit = {Fidelity.EXACT: 0.0, Fidelity.ROUNDING: case.tolerance, Fidelity.LOSSY: np.inf}[worst]
     for old, new in zip(case.original_answers(), answers, strict=False):  # trained weights have no original
         for a, b in zip(old, new, strict=True):

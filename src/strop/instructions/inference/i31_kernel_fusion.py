@@ -68,7 +68,7 @@ class KernelFusion(Instruction):
 
     card = Card(
         aims=frozenset({Aim.LATENCY, Aim.THROUGHPUT}),
-        fidelity=Fidelity.ROUNDING,
+        fidelity=Fidelity.LOSSY,
         enabler=True,
         prior=1.4,
         aliases=("cuda_kernel_fusion", "fusion"),
@@ -82,6 +82,11 @@ class KernelFusion(Instruction):
             raise ValueError(f"at least one rule and a threshold of 0 or more are needed, got {self.rules}, {self.threshold}")
         if len({rule in TRAIN for rule in self.rules}) > 1:
             raise ValueError(f"rules for training ({', '.join(TRAIN)}) and for inference were mixed: {', '.join(self.rules)}")
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """Rounding, but for the rules that lead a training along another path."""
+        return Fidelity.LOSSY if {"dropout", "embedding"} & set(self.rules) else Fidelity.ROUNDING
 
     @property
     def _training(self) -> bool:
