@@ -80,11 +80,11 @@ def test_the_draft_knows_how_often_requests_meet(double_bundle: Path) -> None:
 def test_a_server_is_started_by_the_command_a_user_would_type(double_bundle: Path, tmp_path: Path) -> None:
     shop = ServingShop(workload=workload(double_bundle), folder=tmp_path, server=("strop", "serve"))
     common = ["strop", "serve", str(double_bundle.resolve()), "--objective", "0.095000000s"]
-    free = ["--port", "0", "--admin-port", "0", "--json"]
+    free = ["--port", "0", "--no-grpc", "--admin-port", "0", "--json"]
     assert shop.arm(Served(Recipe()), "baseline").arguments["command"] == [*common, "--max-rows", "1", *free]
     assert shop.plain().arguments["command"] == [*common, *free]
     recipe = Recipe([DynamicBatching(max_batch_size=8)])
     spec = replace(shop, workload=workload(double_bundle, objective=0.2)).arm(Served(recipe), "candidate")
     path = tmp_path / f"{recipe.key}.yaml"
-    assert spec.arguments["command"][-7:-5] == ["--recipe", str(path)] and "0.190000000s" in spec.arguments["command"]
+    assert spec.arguments["command"][-8:-6] == ["--recipe", str(path)] and "0.190000000s" in spec.arguments["command"]
     assert "max_batch_size: 8" in path.read_text()

@@ -50,6 +50,7 @@ def losses(workload: TrainingWorkload) -> tuple[Tensor, int, list[Tensor]]:
         return loss.detach(), saved.total, [p.grad for p in draft.model.parameters() if p.grad is not None]
 
 
+@pytest.mark.slow
 def test_in_chunks_the_loss_is_the_same_and_no_logits_are_kept(plain: TrainingWorkload) -> None:
     (loss, saved, grads), (other, fewer, others) = losses(plain), losses(example.chunked())
     assert loss == pytest.approx(math.log(49_152), rel=0.02) and other == pytest.approx(float(loss), rel=1e-6)
@@ -59,6 +60,7 @@ def test_in_chunks_the_loss_is_the_same_and_no_logits_are_kept(plain: TrainingWo
     assert saved - fewer > 0.9 * logits
 
 
+@pytest.mark.slow
 def test_a_few_steps_by_the_recipe_lower_the_loss(plain: TrainingWorkload) -> None:
     recipe, draft = read_recipe(RECIPE), training_draft(dataclasses.replace(example.chunked(), batch_size=2), 0)
     assert legal(recipe, plain.traits) is None

@@ -59,6 +59,7 @@ def test_a_few_steps_by_the_recipe_lower_the_loss(workload) -> None:
     assert sum(losses[-3:]) < sum(losses[:3]) and all(torch.isfinite(torch.tensor(losses)))
 
 
+@pytest.mark.slow
 def test_a_nan_planted_in_a_layer_of_the_real_model_is_caught_at_its_step_by_name(workload) -> None:
     draft, name = training_draft(workload, 0), "encoder.encoder.layer.3.attention.output.dense"
     assert draft.training is not None
