@@ -197,7 +197,7 @@ def test_a_case_that_is_not_prepared_says_why(tmp_path: Path) -> None:
 
 def test_rounding_is_held_to_the_tolerance_of_the_case(tmp_path: Path) -> None:
     case = LawCase(instruction=KernelFusion(threshold=1), draft=conv_draft, foreign=mlp_draft, idle=(KernelFusion(), conv_draft))
-    assert KernelFusion.card.fidelity is Fidelity.ROUNDING
+    assert KernelFusion().fidelity is Fidelity.ROUNDING
     laws.law_fidelity(case, tmp_path / "a")
     with pytest.raises(LawBroken, match="departs"):
         laws.law_fidelity(dataclasses.replace(case, tolerance=1e-12), tmp_path / "b")
