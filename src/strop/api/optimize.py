@@ -11,7 +11,8 @@ from typing import Any
 from strop import __version__
 from strop.api.assemble import assemble
 from strop.api.bundles import save_bundle
-from strop.api.result import KEPT, NOTHING_PAID, Result
+from strop.api.ending import ending
+from strop.api.result import Result
 from strop.api.run import open_ledger, open_session, refer
 from strop.api.stage import SAME_ANSWERS, assemble_staging, end_staging, open_staging
 from strop.api.tune import assemble_tuning, end_tuning, open_tuning
@@ -30,7 +31,7 @@ from strop.observe import Event, Level, Observer, silent
 from strop.report.html import render_html
 from strop.report.model import RunReport
 from strop.search.goodput import improve
-from strop.search.optimize import Search, describe, search
+from strop.search.optimize import Search, search
 from strop.search.request import Request
 from strop.search.session import Session
 from strop.search.tune import tune
@@ -191,12 +192,7 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
         write_atomic(session.ledger.folder / "recipe.yaml", write_recipe(kept.recipe).encode())
         session.tell("bundle.written", f"bundle of {len(manifest.files)} files", level=Level.DETAIL)
     return {
-        "result": kept.recipe.key if kept else None,
-        "exit_code": KEPT if kept else NOTHING_PAID,
-        "reason": "" if kept else reason,
-        "kept": describe(kept.recipe) if kept else [],
-        "recipe": write_recipe(kept.recipe) if kept else "",
-        "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
+        **ending(kept.recipe if kept else None, reason, found.findings),
         "ablation": [[name, trial.row] for name, trial in found.ablation],
         "untried": found.standing.untried,
         "measuring": session.bench.measuring,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from strop.api.assemble import assemble
+from strop.api.ending import ending
 from strop.api.record import Record
-from strop.api.result import KEPT, NOTHING_PAID
 from strop.api.run import note_machine
 from strop.catalogue import write_recipe
 from strop.contract.recipe import Recipe
@@ -26,7 +26,6 @@ from strop.report.model import RunReport
 from strop.report.parts import Latency
 from strop.search.budget import Budget
 from strop.search.goodput import Found
-from strop.search.optimize import describe
 from strop.search.request import Request
 from strop.search.staging import Staging
 from strop.search.stand import Stand
@@ -88,12 +87,7 @@ def end_staging(staging: Staging, found: Found) -> dict[str, Any]:
     short = "".join(f"{finding.message}; {finding.advice}." for finding in found.findings)
     reason = found.claim.problem if found.claim else short or "no way of batching was found to answer more requests in time"
     return {
-        "result": kept.key if kept is not None else None,
-        "exit_code": KEPT if kept is not None else NOTHING_PAID,
-        "reason": "" if kept is not None else reason,
-        "kept": describe(kept) if kept is not None else [],
-        "recipe": write_recipe(kept) if kept is not None else "",
-        "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
+        **ending(kept, reason, found.findings),
         "ablation": [],
         "untried": found.untried,
         "measuring": staging.bench.measuring,

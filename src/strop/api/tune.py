@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from strop.api.assemble import assemble
+from strop.api.ending import ending
 from strop.api.numbers import latencies
 from strop.api.record import Record
-from strop.api.result import KEPT, NOTHING_PAID
 from strop.api.run import note_machine
 from strop.catalogue import write_recipe
 from strop.contract.recipe import Recipe
@@ -27,7 +27,6 @@ from strop.report.model import RunReport
 from strop.report.parts import Latency
 from strop.search.bench import Bench
 from strop.search.budget import Budget
-from strop.search.optimize import describe
 from strop.search.request import Request
 from strop.search.tune import Tuned
 from strop.search.tuning import SEEDS, Tuning
@@ -78,12 +77,7 @@ def end_tuning(tuning: Tuning, found: Tuned) -> dict[str, Any]:
     short = [f"{f.message}; {f.advice}." for f in found.findings]
     reason = found.claims[-1].problem if found.claims else "".join(short) or "no recipe was found to train faster"
     return {
-        "result": kept.key if kept is not None else None,
-        "exit_code": KEPT if kept is not None else NOTHING_PAID,
-        "reason": "" if kept is not None else reason,
-        "kept": describe(kept) if kept is not None else [],
-        "recipe": write_recipe(kept) if kept is not None else "",
-        "findings": [{"code": f.code, "message": f.message, "advice": f.advice} for f in found.findings],
+        **ending(kept, reason, found.findings),
         "ablation": [[name, row] for name, row in found.contributions],
         "untried": found.standing.untried,
         "measuring": tuning.bench.measuring,
