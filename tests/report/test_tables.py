@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from strop.measure.result import Verdict
-from strop.report import STATUSES, Claim, Cost, QualityCheck, Trial, tables
+from strop.report import STATUSES, Claim, Cost, QualityCheck, RunReport, SeedTime, TimeToTarget, Trial, tables
+from strop.report.html import render_html
 from strop.report.tables import Table
-from strop.report.text import all_tables
+from strop.report.text import all_tables, render_summary
 from strop.testing.sample_report import comparison, interval, minimal_report, sample_report, trial
 
 
@@ -146,3 +147,23 @@ def test_a_contribution_that_was_not_confirmed_is_greyed_and_says_so() -> None:
     assert cells["38 memory_layout"].tone == "screen"
     assert cells["38 memory_layout"].text.endswith("screen only")
     assert cells["31 kernel_fusion"].text == "not measured"
+
+
+def test_time_to_target_tells_each_seed_and_never_a_mean_of_some() -> None:
+    rows = (SeedTime(target=0.9, baseline_seconds=40.0, baseline_steps=50, result_seconds=10.0, result_steps=40),)
+    told = TimeToTarget(what="accuracy", looks=6, seeds=rows, sooner=interval(4.0))
+    table = tables.time_to_target(told)
+    assert table.title == "Time to accuracy" and [cell.text for cell in table.rows[0]] == ["1", "0.9", "40.0 s", "10.0 s"]
+    assert "×4.00 [3.88, 4.12] sooner" in table.note and "from 1 of 1 seeds" in table.note and "6 looks" in table.note
+    never = SeedTime(target=0.9, baseline_seconds=40.0, baseline_steps=50)
+    table = tables.time_to_target(TimeToTarget(what="accuracy", looks=6, seeds=(*rows, never)))
+    assert table.rows[1][3].text == "not reached" and table.note.startswith("No mean; it reached the target from 1 of 2 seeds")
+
+
+def test_a_report_shows_the_time_to_target_where_there_is_one() -> None:
+    rows = (SeedTime(target=0.9, baseline_seconds=40.0, baseline_steps=50, result_seconds=10.0, result_steps=40),)
+    report = replace(sample_report(), time_to_target=TimeToTarget(what="accuracy", looks=6, seeds=rows))
+    assert RunReport.from_json(report.to_json()) == report
+    for text in (render_html(report), render_summary(report)):
+        assert "Time to accuracy" in text and "40 steps" in text
+    assert "Time to" not in render_summary(sample_report())

@@ -216,6 +216,14 @@ def test_whatever_an_arm_raises_is_a_status(tuning: Callable[..., Planted]) -> N
     assert found.result is None
 
 
+def test_what_declines_once_is_asked_no_more(tuning: Callable[..., Planted]) -> None:
+    refusal = TargetError("arm 'candidate', load", DeclinedError.__name__, "planted", "")
+    world = World(gains={AMP: 2.0, BUCKETING: 1.5}, faults={RANKS: refusal})
+    found = tune(tuning(world, only=(AMP, BUCKETING, RANKS)))
+    assert kept(found) == {AMP, BUCKETING}
+    assert sum("distributed" in text for text in world.seated) == 1
+
+
 def test_a_budget_that_holds_no_claim_is_told_before_any_work(tuning: Callable[..., Planted]) -> None:
     world = World(gains={AMP: 2.0})
     found = tune(tuning(world, budget=60.0, only=(AMP,)))

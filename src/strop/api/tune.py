@@ -13,6 +13,7 @@ from strop.api.ending import ending
 from strop.api.numbers import latencies
 from strop.api.record import Record
 from strop.api.run import note_machine
+from strop.api.target_time import time_to_target
 from strop.catalogue import write_recipe
 from strop.contract.recipe import Recipe
 from strop.contract.workload import TrainingWorkload
@@ -34,8 +35,9 @@ from strop.trial.reference import Reference
 from strop.trial.steps import POINT, STEPS
 from strop.trial.training import Planned, TrainingShop, training_draft
 
-WARMING = WarmRule(min_calls=1, min_seconds=0.5, window=3, max_seconds=4.0)
-"""Loading has taken a sweep, which is several steps, and profiling takes another: what is slow only once is past by then."""
+WARMING = WarmRule(min_calls=1, min_seconds=0.5, window=3, max_seconds=1.5)
+"""Loading has taken a sweep, which is several steps, and profiling takes another: what is slow only once is past by then. Where
+a sweep takes seconds, a single one more is enough; a window of three at each start would be time for a whole trial."""
 
 
 @contextlib.contextmanager
@@ -100,6 +102,7 @@ def assemble_tuning(folder: Path, spent: float) -> RunReport:
         baseline=_steps(before, size),
         result=_steps(after, size) if report.outcome.kept else (),
         quality=tuple(replace(check, note=check.note or note) for check in report.quality),
+        time_to_target=time_to_target(record),
         cold_start=None,
         cost=None,
         pareto=None,

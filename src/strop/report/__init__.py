@@ -1,6 +1,19 @@
 """What a run found, told to people: report.html, tables for the terminal, plots."""
 
-from strop.report.evidence import GUARDS, Ablation, Claim, ColdMark, ColdStart, Command, Cost, Footprint, QualityCheck, Samples
+from strop.report.evidence import (
+    GUARDS,
+    Ablation,
+    Claim,
+    ColdMark,
+    ColdStart,
+    Command,
+    Cost,
+    Footprint,
+    QualityCheck,
+    Samples,
+    SeedTime,
+    TimeToTarget,
+)
 from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import (
     STATUSES,
@@ -39,9 +52,11 @@ __all__ = [
     "RooflinePoint",
     "RunReport",
     "Samples",
+    "SeedTime",
     "Subject",
     "Suggestion",
     "Tail",
+    "TimeToTarget",
     "Trial",
     "break_even_calls",
 ]

@@ -90,6 +90,34 @@ class QualityCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeedTime:
+    """When both trainings from one seed reached the target: seconds and optimizer steps; ``None``: the result never did."""
+
+    target: float
+    baseline_seconds: Seconds
+    baseline_steps: int
+    result_seconds: Seconds | None = None
+    result_steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeToTarget:
+    """How long whole trainings take to get as far as the plain one ends.
+
+    Attributes:
+        what: is to be reached, in words.
+        looks: how often each training was looked at, evenly over its steps.
+        seeds: one by one.
+        sooner: interval of time of the original / time of the result; ``None``: the result did not get there every time.
+    """
+
+    what: str
+    looks: int
+    seeds: tuple[SeedTime, ...]
+    sooner: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """Sizes of one arm in bytes; ``None`` is "not measured". ``note`` says what fresh processes prove about the first."""
 

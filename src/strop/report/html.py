@@ -26,7 +26,7 @@ def render_html(report: RunReport) -> str:
     sections = [
         ("result", "Result", _result(report)),
         ("contributions", "What each part contributes", _contributions(report)),
-        ("quality", "Quality", table(tables.quality(report))),
+        ("quality", "Quality", _quality(report)),
         ("footprint", "Memory, size and cold start", table(tables.footprint(report))),
         ("tradeoff", "Latency against quality", _tradeoff(report)),
         ("diagnosis", "Where the time went before", _diagnosis(report)),
@@ -137,6 +137,14 @@ def _contributions(report: RunReport) -> str:
         "Thin lines: intervals."
     )
     return figure(waterfall.draw(report.ablation, report.gate), caption, "Waterfall") + table(tables.ablation(report))
+
+
+def _quality(report: RunReport) -> str:
+    told = report.time_to_target
+    if told is None:
+        return table(tables.quality(report))
+    timed = tables.time_to_target(told)
+    return f"{table(tables.quality(report))}<h3>{escape(timed.title)}</h3>{table(timed)}"
 
 
 def _tradeoff(report: RunReport) -> str:

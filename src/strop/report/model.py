@@ -15,7 +15,18 @@ from strop.errors import LedgerError, MeasureError, did_you_mean
 from strop.measure.host import Host
 from strop.measure.result import Finding
 from strop.report.codec import decode, encode
-from strop.report.evidence import GUARDS, Ablation, Claim, ColdStart, Command, Cost, Footprint, QualityCheck, Samples
+from strop.report.evidence import (
+    GUARDS,
+    Ablation,
+    Claim,
+    ColdStart,
+    Command,
+    Cost,
+    Footprint,
+    QualityCheck,
+    Samples,
+    TimeToTarget,
+)
 from strop.report.parts import STATUSES, Budget, Diagnosis, Latency, Outcome, Pareto, RooflinePoint, Subject, Trial
 from strop.units import Seconds
 
@@ -42,6 +53,7 @@ class RunReport:
         claims: further confirmed comparisons, for instance against the best one-shot recipe.
         ablation: contribution of each instruction.
         quality: confirm-phase quality checks.
+        time_to_target: of whole trainings; ``None``: none were judged.
         footprint_before: sizes of the original.
         footprint_after: sizes of the result.
         cold_start: fresh starts.
@@ -77,6 +89,7 @@ class RunReport:
     claims: tuple[Claim, ...] = ()
     ablation: tuple[Ablation, ...] = ()
     quality: tuple[QualityCheck, ...] = ()
+    time_to_target: TimeToTarget | None = None
     footprint_before: Footprint = field(default_factory=Footprint)
     footprint_after: Footprint = field(default_factory=Footprint)
     cold_start: ColdStart | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from strop.measure.result import Verdict
 from strop.report import words
-from strop.report.evidence import Ablation, Claim, QualityCheck
+from strop.report.evidence import Ablation, Claim, QualityCheck, TimeToTarget
 from strop.report.model import RunReport
 from strop.report.parts import Latency, Trial
 from strop.units import NOT_MEASURED, show_rate, show_seconds, show_share
@@ -244,6 +244,30 @@ def _quality(q: QualityCheck) -> tuple[Cell, ...]:
             f"from {q.clusters} sources" if q.clusters is not None else "",
         ),
         measured(NOT_MEASURED if q.discordance is None else show_share(q.discordance)),
+    )
+
+
+def time_to_target(told: TimeToTarget) -> Table:
+    """When whole trainings got as far as the plain one ends, seed by seed."""
+    there = sum(row.result_seconds is not None for row in told.seeds)
+    sum_up = f"The result is there {words.speedup(told.sooner)} sooner" if told.sooner else "No mean"
+    return Table(
+        title=f"Time to {told.what}",
+        columns=("Seed", "Target", "Original", "Result"),
+        rows=tuple(
+            (
+                Cell(str(number + 1)),
+                Cell(words.number(row.target)),
+                Cell(words.seconds(row.baseline_seconds), sub=f"{row.baseline_steps} steps"),
+                Cell("not reached", "bad")
+                if row.result_seconds is None
+                else Cell(words.seconds(row.result_seconds), sub=f"{row.result_steps} steps"),
+            )
+            for number, row in enumerate(told.seeds)
+        ),
+        right=frozenset({"Target", "Original", "Result"}),
+        note=f"{sum_up}; it reached the target from {there} of {len(told.seeds)} seeds. Time in steps, until the first of "
+        f"{told.looks} looks that finds it reached.",
     )
 
 

@@ -79,6 +79,8 @@ def all_tables(report: RunReport) -> Iterator[Table]:
         yield tables.verdicts(claim, f"{claim.candidate} against {claim.against}")
     yield tables.ablation(report)
     yield tables.quality(report)
+    if report.time_to_target is not None:
+        yield tables.time_to_target(report.time_to_target)
     yield tables.footprint(report)
     yield tables.latencies(report.baseline, "Latency of the original")
     yield tables.latencies(report.result, "Latency of the result")

@@ -37,6 +37,8 @@ REFUSALS = {
 }
 """What an arm raises at loading → what became of its recipe. Any other error is a failure to run."""
 
+REFUSED = frozenset({Outcome.DECLINED.value, Outcome.LACKS_DEPENDENCY.value})
+
 SCREEN_PAIRS = 10
 """Guess of how many pairs a screening takes."""
 
@@ -208,6 +210,8 @@ class _Race:
         trial = Trial(tuning.ledger.step(key, lambda: _trial(tuning, proposal, self._rival(stack), key, alive)))
         tuning.tell_trial(trial.row)
         self._standing.trials.append(trial)
+        if trial.status in REFUSED:
+            self._drop([i for i in proposal.recipe if stack is None or i not in stack.recipe])
         if trial.status != "faster":
             for seat in alive:
                 tuning.bench.dismiss(seat)
@@ -223,6 +227,12 @@ class _Race:
         if self._leader is found:
             tuning.tell("best.changed", f"{found.recipe} ×{math.exp(gain):.2f}")
             tuning.expect(Price.from_json(trial.row["price"]), screened)
+
+    def _drop(self, added: list[Instruction]) -> None:
+        """Ask no more for what declined: it looks at model and machine, which are the same beside other instructions."""
+        if len(added) == 1:
+            self._pool = [i for i in self._pool if i not in added]
+            self._waiting.pop(Recipe(added).key, None)
 
     def _rival(self, stack: Stack | None) -> Seat:
         if stack is None:

@@ -128,7 +128,7 @@ class Tuning(Run):
         return float(price.loading + steps + self.size["judging"])
 
     def course(self, recipe: Recipe, number: int, expected: Seconds) -> dict[str, Any]:
-        """Train from beginning to end in a fresh process, once; return ``score``, or what ``failed``.
+        """Train from beginning to end in a fresh process, once; return ``score`` and ``looks``, or what ``failed``.
 
         Args:
             recipe: how.
@@ -144,11 +144,16 @@ class Tuning(Run):
         try:
             with contextlib.closing(Arm.start(self.shop.course(recipe, seed), seed=seed, log=log)) as arm:
                 arm.load(COURSE_TIMEOUT + PATIENCE * expected)
-                return {"score": arm.call("score"), "peak": arm.peak_memory().peak, "failed": ""}
+                return {**arm.call("told"), "peak": arm.peak_memory().peak, "failed": ""}
         except TargetError as error:
             return {"score": None, "failed": error.detail}
         except MeasureError as error:  # died, hung, or out of memory: a result like any other
             return {"score": None, "failed": str(error)}
 
     def _course_key(self, recipe: Recipe, number: int) -> str:
-        return f"course/{recipe.key}/{number}"
+        return course_key(recipe.key, number)
+
+
+def course_key(recipe: str, number: int) -> str:
+    """Return the ledger's key of a whole training: by which recipe, and with the how manieth seed of the run."""
+    return f"course/{recipe}/{number}"

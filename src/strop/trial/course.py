@@ -1,4 +1,8 @@
-"""What the process of a judged training runs: the whole course from the first step to the last, then the metric."""
+"""What the process of a judged training runs: the whole course from the first step to the last, then the metric.
+
+On its way it is looked at :data:`LOOKS` times, evenly spread over its steps: the metric on the screening split, which the
+judging at the end does not touch. Looking draws no random number and its time is not the training's.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,22 @@ from typing import Any
 import torch
 
 from strop.contract.draft import Draft
+from strop.contract.loop_event import LoopEvent
 from strop.contract.recipe import Recipe
 from strop.contract.workload import TrainingWorkload
 from strop.errors import DeclinedError, TrainingError
 from strop.loop.evaluate import evaluate
 from strop.loop.loop import TrainingLoop
 from strop.loop.state import own_random_numbers
+from strop.measure.clock import monotonic_ns
 from strop.measure.host import read_host
+from strop.measure.reach import Look
 from strop.pipeline import Outcome, train
 from strop.trial.training import TrainingTask
 
 POINT = "course"
+LOOKS = 6
+"""More would tell the time to a target more finely and cost more evaluations; the last one is at the end."""
 
 
 class CourseTarget:
@@ -29,6 +38,7 @@ class CourseTarget:
         self.points = {POINT: 1}
         self._draft, self._recipe = draft, recipe
         self._score = math.nan
+        self._looks: list[Look] = []
 
     def run(self, point: str, index: int) -> None:
         """Train from beginning to end and judge the confirming split.
@@ -52,10 +62,10 @@ class CourseTarget:
         return [[]]
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Answer ``score``: the metric after training."""
-        if method != "score":
+        """Answer ``told``: the ``score``, which is the metric after training, and the ``looks`` taken on the way."""
+        if method != "told":
             raise ValueError(f"a whole training has no method {method!r}")
-        return self._score
+        return {"score": self._score, "looks": [look.to_json() for look in self._looks]}
 
     def close(self) -> None:
         """Nothing is held."""
@@ -63,7 +73,7 @@ class CourseTarget:
     def _go(self, loop: TrainingLoop) -> None:
         workload = self._draft.workload
         assert isinstance(workload, TrainingWorkload)
-        loop.run()
+        self._go_on(loop, workload)
         if loop.stopped:
             raise TrainingError(f"training was stopped after {loop.step} steps: {loop.stopped}")
         weights = (value for value in loop.model.state_dict().values() if value.is_floating_point())
@@ -72,6 +82,27 @@ class CourseTarget:
         self._score = evaluate(loop, workload.metric, workload.confirming)
         if not math.isfinite(self._score):
             raise TrainingError(f"{workload.metric.name} is {self._score:g} after training")
+
+    def _go_on(self, loop: TrainingLoop, workload: TrainingWorkload) -> None:
+        """Train to the end, and look on the way."""
+        losses: list[tuple[float, int]] = []
+        loop.training.on(LoopEvent.STEP_END, lambda at: losses.append((float(at.step_loss), len(at.samples))))
+        seconds = 0.0
+        for goal in looking_steps(loop.total):
+            begun, seen = monotonic_ns(), len(losses)
+            loop.run(goal - loop.step)
+            seconds += (monotonic_ns() - begun) / 1e9
+            if loop.stopped or len(losses) == seen:  # the batches that a roll-back left out make it end sooner
+                return
+            loss = sum(value * count for value, count in losses[seen:]) / sum(count for _, count in losses[seen:])
+            judged = not workload.metric.unjudged and len(workload.screening.inputs)
+            metric = evaluate(loop, workload.metric, workload.screening) if judged else None
+            self._looks.append(Look(step=loop.step, seconds=seconds, loss=loss, metric=metric))
+
+
+def looking_steps(total: int) -> list[int]:
+    """Return the steps after which a training of ``total`` steps is looked at."""
+    return sorted({math.ceil(total * part / LOOKS) for part in range(1, LOOKS + 1)})
 
 
 def open_course(arguments: Mapping[str, Any]) -> CourseTarget:

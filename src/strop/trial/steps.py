@@ -30,6 +30,7 @@ from strop.measure.clock import monotonic_ns
 from strop.measure.host import read_host
 from strop.measure.memory import tensor_peak
 from strop.pipeline import Outcome, Preparation, begin_training, told
+from strop.trial.course import looking_steps
 from strop.trial.training import TrainingTask
 
 POINT = "steps"
@@ -118,12 +119,15 @@ class StepsTarget:
         self._stack.close()
 
     def _size(self) -> dict[str, float]:
-        """Planned steps, samples in each, and the seconds that judging the confirming split takes."""
-        start, workload = monotonic_ns(), self._workload
+        """Planned steps, samples in each, and the seconds that a whole training spends on being looked at and judged."""
+        workload, judging = self._workload, 0.0
         if not workload.metric.unjudged:
-            evaluate(self._loop, workload.metric, workload.confirming)
-        seconds = (monotonic_ns() - start) / 1e9
-        return {"steps": self._loop.total, "samples": len(self._batches[0]), "judging": seconds}
+            for split, times in ((workload.confirming, 1), (workload.screening, len(looking_steps(self._loop.total)))):
+                start = monotonic_ns()
+                if len(split.inputs):
+                    evaluate(self._loop, workload.metric, split)
+                judging += times * (monotonic_ns() - start) / 1e9
+        return {"steps": self._loop.total, "samples": len(self._batches[0]), "judging": judging}
 
     def _answer(self, index: int) -> Any:
         loop = self._loop

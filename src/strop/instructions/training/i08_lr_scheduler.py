@@ -56,9 +56,7 @@ class LrScheduler(Instruction):
         Smith and Topin, Super-Convergence, 2018 (one-cycle).
     """
 
-    card = Card(
-        aims=frozenset({Aim.THROUGHPUT, Aim.QUALITY}), fidelity=Fidelity.LOSSY, prior=1.1, aliases=("learning_rate_scheduler",)
-    )
+    card = Card(aims=frozenset({Aim.QUALITY}), fidelity=Fidelity.LOSSY, prior=1.1, aliases=("learning_rate_scheduler",))
 
     shape: Annotated[Shape, Choices("cosine", "linear", "one_cycle")] = "cosine"
     warmup: float = 0.1
