@@ -211,3 +211,14 @@ def test_drafts_are_fresh_and_the_same() -> None:
     assert one.model is not two.model
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(one.examples, two.examples, strict=True))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_draft_that_seeds_the_process_is_not_taken_for_an_instruction_that_does(seed: int, tmp_path: Path) -> None:
+    def seeding() -> Draft:
+        torch.manual_seed(0)
+        torch.rand(3)
+        return conv_draft()
+
+    torch.manual_seed(seed)  # whatever a test before this one left
+    laws.law_pure(LawCase(instruction=KernelFusion(rules=FOLD), draft=seeding, idle=(KernelFusion(), mlp_draft)), tmp_path)
