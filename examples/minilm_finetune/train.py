@@ -1,6 +1,6 @@
 """Fine-tune all-MiniLM-L6-v2 (22.7 M parameters) on 800 sentences of the sentiment set; judged on 1,500 others.
 
-    strop optimize examples/minilm_finetune/train.py --aim throughput --max-drop 1% --budget 40m --out runs/ft
+    strop optimize examples/minilm_finetune/train.py --aim throughput --max-drop 1% --budget 20m --out runs/ft
     strop train examples/minilm_finetune/train.py --recipe examples/minilm_finetune/recipe.yaml --out runs/finetune
 
 The plain workload is what a first script would do: batches of 32 in random order, each padded to its own longest
