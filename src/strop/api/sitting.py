@@ -142,7 +142,11 @@ class Sitting:
         def compute() -> float:
             return evaluate(loop, self.workload.metric, split)
 
-        value = self._ledger.step(f"metric {key}", compute) if self._ledger is not None else compute()
+        if self.training.world > 1:  # every rank computes, for a model that is spread over them can be asked by all together only
+            found = compute()
+            value = self._ledger.step(f"metric {key}", lambda: found) if self._ledger is not None else found
+        else:
+            value = self._ledger.step(f"metric {key}", compute) if self._ledger is not None else compute()
         self._values[key] = value
         self._told()(Event("train.metric", f"{self.workload.metric.name} {key}: {show_number(value)}", Level.RESULT))
 

@@ -97,6 +97,8 @@ class Training:
         rank: number of this process among those that train together.
         world: how many train together.
         average: number on this rank → its mean over all ranks.
+        spread: ``(state, model, optimizer)`` → a saved state in which the parts of what is spread over the ranks are that again;
+            ``None``: nothing is spread.
         exchange: how ranks average a bucket of gradients; ``None``: as a plain sum in full precision.
         handlers: what is called at which event, in the order added; see :meth:`on`.
         kept: parts whose state belongs into checkpoints, by name; see :meth:`keep`.
@@ -120,6 +122,7 @@ class Training:
     rank: int = 0
     world: int = 1
     average: Callable[[float], float] = float
+    spread: Callable[[dict[str, Any], nn.Module, Optimizer], dict[str, Any]] | None = None
     exchange: Exchange | None = None
     handlers: list[tuple[LoopEvent, Handler]] = field(default_factory=list)
     kept: dict[str, Stateful] = field(default_factory=dict)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from strop.loop.state import local
+
 USUAL = 25
 """Steps whose median is the usual variance, and before which nothing is compared with it."""
 
@@ -70,7 +72,8 @@ class Health:
             gradients: whether they are judged too; under a loss scale, infinite ones are that scale's business.
         """
         seen, self._seen = self._seen, []
-        owned = [(name, p.grad if p.grad is not None else torch.zeros_like(p)) for name, p in parameters if p.requires_grad]
+        trained = [(name, p) for name, p in parameters if p.requires_grad]
+        owned = [(name, local(p.grad if p.grad is not None else torch.zeros_like(p))) for name, p in trained]
         norms = torch._foreach_norm([grad for _, grad in owned])
         read = torch.stack([value.float() for value in (loss, *(total for _, total, _ in seen), *norms)]).tolist()
         for (name, _, answer), total in zip(seen, read[1:], strict=False):
@@ -80,7 +83,7 @@ class Health:
             return ""
         if not math.isfinite(read[0]):
             return f"the loss is {read[0]:g}, though every watched module answered soundly"
-        squares = [norm * norm / grad.numel() for norm, (_, grad) in zip(read[1 + len(seen) :], owned, strict=True)]
+        squares = [norm * norm / max(1, grad.numel()) for norm, (_, grad) in zip(read[1 + len(seen) :], owned, strict=True)]
         for (name, grad), square in zip(owned, squares, strict=True):
             if not math.isfinite(square) and (wrong := self._counted(grad)):
                 return f"the gradient of {_module(name)} holds {wrong}"

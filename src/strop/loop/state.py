@@ -65,10 +65,16 @@ def own_random_numbers(seed: int) -> Iterator[None]:
         set_random_state(before)
 
 
+def local(tensor: Tensor) -> Tensor:
+    """Return this rank's part of a tensor that is spread over the ranks; any other as it is."""
+    part = getattr(tensor, "to_local", None)  # torch's DTensor, whose import would cost every process
+    return tensor if part is None else part()  # type: ignore[no-any-return]
+
+
 def packed(tree: Tree) -> tuple[dict[str, Tensor], Any]:
     """Take a state apart into named tensors and a JSON value that :func:`unpacked` puts together again.
 
-    Tensors that share their memory, as tied weights do, are stored once.
+    Tensors that share their memory, as tied weights do, are stored once; of one that is spread over ranks, this rank's part.
 
     Raises:
         TrainingError: something in the state is none of the kinds a checkpoint can hold; the message names it.
@@ -78,6 +84,7 @@ def packed(tree: Tree) -> tuple[dict[str, Tensor], Any]:
 
     def pack(value: Any, where: str) -> Any:
         if isinstance(value, Tensor):
+            value = local(value)
             mark = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride()) if value.numel() else (where,)
             if mark not in seen:
                 seen[mark] = where

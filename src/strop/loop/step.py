@@ -158,6 +158,7 @@ class Stepper(Loop):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on as from ``state``, whose tensors the optimizer may take for its own: hand over a copy to keep them."""
+        state = self.training.spread(state, self.model, self.optimizer) if self.training.spread else state
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for part, saved in ((self.schedule, state["schedule"]), (self.scaler, state["scaler"])):

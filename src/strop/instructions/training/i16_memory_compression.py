@@ -185,7 +185,7 @@ def _check(loop: Loop) -> None:
     if not isinstance(loop.model, DistributedDataParallel):
         raise PrepareError(
             f"memory_compression: gradients in few bits need torch's DistributedDataParallel around the model, which is a "
-            f"{type(loop.model).__name__}; add distributed_data_parallel to the recipe, or unset gradient_bits."
+            f"{type(loop.model).__name__}; add distributed_data_parallel with strategy ddp to the recipe, or unset gradient_bits."
         )
     if loop.training.loss_scale is not None:
         raise PrepareError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -13,6 +14,7 @@ from strop.contract.tally import Tally
 from strop.contract.ties import Ties, Trait, ties
 from strop.contract.training import Loop
 from strop.contract.workload import TrainingWorkload
+from strop.errors import PrepareError
 from strop.measure.host import Host
 
 
@@ -22,30 +24,38 @@ class DistributedDataParallel(Instruction):
     """Train on several processes, each with its part of every batch.
 
     What it does:
-        Every process holds the whole model and takes every n-th sample of each batch; gradients are averaged while backward
-        still runs, so all processes take the same step. The batch stays as large as the workload says, and the loss is
-        divided by the items of all parts together: the step is that of one process. Start it with torchrun.
+        Every process takes every n-th sample of each batch. With ``ddp`` it holds the whole model, and gradients are averaged
+        while backward still runs, so all processes take the same step. With ``fsdp`` it holds its part of every parameter,
+        gradient and moment of the optimizer; a block's parameters are gathered when it runs and forgotten behind it. The
+        batch stays as large as the workload says, and the loss is divided by the items of all parts together: the step is
+        that of one process. Checkpoints are resumed on as many processes; the trained model is whole on each. Start it with
+        torchrun.
 
     Why it helps:
-        Each process does its share of the arithmetic, on its own cores, accelerator or machine.
+        Each process does its share of the arithmetic, on its own cores, accelerator or machine. Under ``fsdp`` a model that no
+        single process could hold with its optimizer can be trained.
 
     When it does not:
         Small models and slow links, where exchanging gradients takes longer than computing them; processes that share the
-        cores one process would have used alone. Batch norms see only their own part of the batch.
+        cores one process would have used alone. Batch norms see only their own part of the batch. ``fsdp`` exchanges about half
+        as much again, needs no loss scale and takes no compressed gradients; with a model that fits it only costs time.
 
     Settings:
+        strategy: ddp replicates the model, fsdp spreads it (name).
         backend: who carries the gradients; auto is nccl with CUDA and gloo without (name).
         init_method: where the processes meet (address).
-        find_unused_parameters: look for parameters without gradient in each step; needed only where some have none (bool).
-        bucket_mb: gradients travel in pieces of about this size (megabytes).
+        find_unused_parameters: ddp: look for parameters without gradient in each step; needed only where some have none (bool).
+        bucket_mb: ddp: gradients travel in pieces of about this size (megabytes).
         timeout: how long to wait for a process that does not answer (seconds).
 
     References:
         Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, VLDB 2020.
+        Zhao et al., PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel, VLDB 2023.
     """
 
     card = Card(aims=frozenset({Aim.THROUGHPUT}), fidelity=Fidelity.ROUNDING, prior=1.2, aliases=("ddp",))
 
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     init_method: str = "env://"
     find_unused_parameters: bool = False
@@ -76,8 +86,6 @@ class DistributedDataParallel(Instruction):
 
     def at_wrap(self, draft: Draft, tally: Tally) -> None:
         """Meet the others, take this rank's part of every batch, and wrap the model; count bytes exchanged."""
-        from torch.nn.parallel import DistributedDataParallel as Wrapped
-
         from strop.loop import ranks
 
         plan, here = draft.training, ranks.place()
@@ -88,21 +96,69 @@ class DistributedDataParallel(Instruction):
         plan.rank, plan.world = here.rank, here.world
         plan.average = lambda value: ranks.average(value, device)
         plan.batches = ranks.own_part(plan.batches, here.rank, here.world)
+        tally.add("ranks", here.world)
+        plan.on(LoopEvent.STEP_END, _average_loss)
+        draft.model.to(device)
+        if self.strategy == "fsdp":
+            _spread(draft, device, tally)
+        else:
+            self._replicate(draft, device, tally)
+
+    def _replicate(self, draft: Draft, device: str, tally: Tally) -> None:
+        from torch.nn.parallel import DistributedDataParallel as Wrapped
+
+        from strop.loop import ranks
+
+        plan = draft.training
+        assert plan is not None
         wrapped = Wrapped(
-            draft.model.to(device),
-            device_ids=[here.local] if backend == "nccl" else None,
+            draft.model,
+            device_ids=[ranks.place().local] if device != "cpu" else None,
             find_unused_parameters=self.find_unused_parameters,
             bucket_cap_mb=self.bucket_mb,
         )
         exchange = plan.exchange or ranks.plain_exchange(lambda count: tally.add("bytes handed to the collective", count))
         wrapped.register_comm_hook(None, lambda state, bucket: exchange(state, bucket))  # torch refuses annotations as text
         draft.model = wrapped
-        tally.add("ranks", here.world)
-        plan.on(LoopEvent.STEP_END, _average_loss)
 
     def at_finish(self, draft: Draft, tally: Tally) -> None:
-        """Take the wrapping off."""
-        draft.model = draft.model.module  # type: ignore[assignment]
+        """Take the wrapping off; what was spread is gathered when the loop ends well, before anybody finishes."""
+        if self.strategy == "ddp":
+            draft.model = draft.model.module  # type: ignore[assignment]
+
+
+def _spread(draft: Draft, device: str, tally: Tally) -> None:
+    """Leave this rank its part of every parameter, and gather them when the loop has ended well."""
+    from strop.loop import shards
+    from strop.surgery.recompute import repeated
+
+    plan, model = draft.training, draft.model
+    assert plan is not None
+    tally.add("parameter bytes of the model", shards.held(model))
+    blocks = repeated(model)
+    undo = shards.shard(model, blocks, device, plan.world)
+    tally.add("parameter bytes on this rank", shards.held(model))
+    tally.add("blocks gathered by themselves", len(blocks))
+    plan.spread = shards.spread_again
+    handled = sys.exception()  # of a caller that trains while it handles one
+
+    def begin(loop: Loop) -> None:
+        if loop.training.loss_scale is not None:
+            raise PrepareError(
+                "distributed_data_parallel: under fsdp each rank would find other overflows and choose another loss scale; "
+                "train in bfloat16, or use strategy ddp."
+            )
+
+    def end(loop: Loop) -> None:
+        if sys.exception() is handled:  # after an error the other ranks would not come to gather
+            undo()
+
+    def whole_norm(loop: Loop) -> None:
+        loop.norm = None if loop.norm is None else shards.whole(loop.norm)
+
+    plan.on(LoopEvent.FIT_START, begin)
+    plan.on(LoopEvent.BEFORE_STEP, whole_norm)
+    plan.on(LoopEvent.FIT_END, end)
 
 
 def _average_loss(loop: Loop) -> None:
