@@ -68,7 +68,7 @@ def own_random_numbers(seed: int) -> Iterator[None]:
 def local(tensor: Tensor) -> Tensor:
     """Return this rank's part of a tensor that is spread over the ranks; any other as it is."""
     part = getattr(tensor, "to_local", None)  # torch's DTensor, whose import would cost every process
-    return tensor if part is None else part()  # type: ignore[no-any-return]
+    return tensor if part is None else part()
 
 
 def packed(tree: Tree) -> tuple[dict[str, Tensor], Any]:
