@@ -1,11 +1,13 @@
 """What does watching a training cost? Instruction 13 against the same training without it, on fresh processes in pairs.
 
     python benchmarks/monitor_overhead.py --out runs/monitor
-    python benchmarks/monitor_overhead.py --workload examples/minilm_finetune/train.py --rounds 5 --out runs/monitor
+    python benchmarks/monitor_overhead.py --workload examples/minilm_finetune/train.py --rounds 5 --pairs 6 --out runs/monitor
 
 The arms are strop's own: child processes that take four optimizer steps a block, one parked while the other runs, in
-coin order. The interval is over rounds of fresh processes. The workload is the fine-tuning of MiniLM in batches of 4
-unless another is named: steps so short that watching them costs most. Writes ``result.json`` and prints one line.
+coin order. The interval is over rounds of fresh processes: seven of them, each with as many pairs as make its own error
+small beside the difference between processes, fit into four minutes of a quiet machine with two cores. The workload is the
+fine-tuning of MiniLM in batches of 4 unless another is named: steps so short that watching them costs most. Writes
+``result.json`` and prints one line.
 """
 
 from __future__ import annotations
@@ -79,8 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workload", default=f"{Path(__file__)}:workload")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=16)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     result = measure(options.workload, ConfirmPlan(delta=0.0, rounds=options.rounds, pairs=options.pairs), options.out)

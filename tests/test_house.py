@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import sys
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE, TESTS = ROOT / "src" / "strop", ROOT / "tests"
 OURS = (SOURCE, ROOT / "examples", ROOT / "scripts", ROOT / "benchmarks")
 FUNCTION_LINES = 70
+LOOP = ("loop/loop.py", "loop/step.py", "loop/state.py", "loop/checkpoint.py", "contract/loop_event.py")
+"""What is needed to train: events, steps, epochs, states and their files. The rest of loop/ is what instructions and verbs
+bring along: ranks and shards, the losses of a teacher, the watching of health, codes for gradients, a caller's own loop."""
+LOOP_LINES = 400
+LOOP_IMPORTS = frozenset({"torch", "numpy", "safetensors", "strop"}) | sys.stdlib_module_names
 BROAD = {"Exception", "BaseException"}
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 PIPES = {"src/strop/trial/live.py"}
@@ -240,6 +248,28 @@ def test_every_instruction_has_its_mirrored_test() -> None:
     mirrored = [TESTS / path.relative_to(SOURCE).with_name(f"test_{path.name}") for path in entries]
     assert entries
     assert [str(path.relative_to(ROOT)) for path in mirrored if not path.exists()] == []
+
+
+def code_lines(text: str) -> int:
+    """Count the lines that hold code: neither blank, nor a comment, nor part of a docstring."""
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in layout]
+    code = {line for t in tokens for line in range(t.start[0], t.end[0] + 1)}
+    told = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
+    return len(code - {line for node in told for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)})
+
+
+def test_lines_of_code_are_those_that_are_neither_blank_nor_told() -> None:
+    assert code_lines('"""Doc\nstring."""\n\n# why\nx = (\n    1,  # one\n)\n\n\ndef f():\n    """Doc."""\n    return x\n') == 5
+
+
+def test_the_training_loop_is_thin_and_needs_torch_alone() -> None:
+    texts = [(SOURCE / name).read_text(encoding="utf-8") for name in LOOP]
+    assert sum(map(code_lines, texts)) <= LOOP_LINES
+    imports = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in imports if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} <= LOOP_IMPORTS
 
 
 def test_tests_have_no_package_files() -> None:

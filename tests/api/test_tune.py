@@ -78,6 +78,9 @@ def test_a_real_run_keeps_what_pays_and_strop_train_takes_its_recipe(
     assert said["97 greedy"][0] == "failed to run" and "memory" in said["97 greedy"][1]
     (quality,) = report["quality"]
     assert quality["guard"] == "held" and quality["examples"] == 5 and quality["difference"]["estimate"] == 0
+    timed = report["time_to_target"]  # it trains as before, only quicker
+    assert timed["what"] == "the plain training's last loss" and len(timed["seeds"]) == 5 and timed["sooner"]["estimate"] > 1
+    assert all(row["result_steps"] == row["baseline_steps"] for row in timed["seeds"])
     (whole,) = [c for c in report["gate"]["comparisons"] if c["point"] == "all"]
     assert whole["speedup"]["low"] > 1.02
     assert strop_process(["verify", run], setting).returncode == 0

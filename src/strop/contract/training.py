@@ -154,6 +154,8 @@ class Loop(ABC):
         loss: what loss gave for it; a handler of AFTER_LOSS may replace it.
         step_loss: mean over the items of the step so far; a tensor without dimensions.
         norm: gradient norm before clipping; ``None`` where nothing clips.
+        norms: those of the single gradients, where a handler of GRADS_READY has taken them, so that clipping need not; a handler
+            that changes gradients after it sets it to ``None``.
         taken: whether the latest optimizer step was taken: neither vetoed nor left out because of an overflow.
         stopped: why training ends after this step; empty: it goes on.
     """
@@ -172,6 +174,7 @@ class Loop(ABC):
     loss: Tensor
     step_loss: Tensor
     norm: Tensor | None
+    norms: list[Tensor] | None
     taken: bool
     stopped: str
 

@@ -44,6 +44,9 @@ class Health:
     Args:
         watched: modules by name.
         limits: what is too much.
+
+    Attributes:
+        norms: of the gradients that the latest verdict saw; of what is spread over ranks, those of this rank's parts.
     """
 
     def __init__(self, watched: Mapping[str, nn.Module], limits: Limits) -> None:
@@ -52,6 +55,7 @@ class Health:
         self._handles: list[Any] = []
         self._recent: deque[list[float]] = deque(maxlen=USUAL)
         self._first: list[list[float]] = []
+        self.norms: list[Tensor] = []
 
     def begin(self) -> None:
         """Put the hooks on."""
@@ -73,8 +77,9 @@ class Health:
         """
         seen, self._seen = self._seen, []
         trained = [(name, p) for name, p in parameters if p.requires_grad]
-        owned = [(name, local(p.grad if p.grad is not None else torch.zeros_like(p))) for name, p in trained]
+        owned = [(name, local(p.grad) if p.grad is not None else p.new_zeros(())) for name, p in trained]
         norms = torch._foreach_norm([grad for _, grad in owned])
+        self.norms = [norm for norm, (_, p) in zip(norms, trained, strict=True) if p.grad is not None]
         read = torch.stack([value.float() for value in (loss, *(total for _, total, _ in seen), *norms)]).tolist()
         for (name, _, answer), total in zip(seen, read[1:], strict=False):
             if not math.isfinite(total) and (wrong := self._counted(answer)):
@@ -101,7 +106,7 @@ class Health:
     def _look(self, name: str) -> Any:
         def hook(module: nn.Module, args: Any, answer: Any) -> None:
             if module.training:
-                for leaf in tree_leaves(answer):
+                for leaf in (answer,) if isinstance(answer, Tensor) else tree_leaves(answer):
                     if isinstance(leaf, Tensor) and leaf.is_floating_point():
                         kept = leaf.detach()
                         self._seen.append((name, kept.sum(dtype=torch.float32), kept))

@@ -50,7 +50,7 @@ class Stepper(Loop):
     def __init__(self, model: nn.Module, training: Training, device: str = "cpu") -> None:
         self.model, self.training, self.device = model.to(device), training, device
         self.total = self.step = self.epoch = self.place = 0
-        self.stopped, self.norm, self.taken = "", None, False
+        self.stopped, self.norm, self.norms, self.taken = "", None, None, False
         self.step_loss = torch.zeros((), device=device)
         self._vetoed, self._overflows = False, 0
         self._return_to: dict[str, Any] | None = None
@@ -75,7 +75,7 @@ class Stepper(Loop):
         """Forget the gradients of the last step."""
         self.optimizer.zero_grad(set_to_none=True)
         self.step_loss = torch.zeros((), device=self.device)
-        self._vetoed, self._return_to = False, None
+        self._vetoed, self._return_to, self.norms = False, None, None
 
     def micros(self, samples: Samples) -> list[Micro]:
         """Collate the micro-batches of a step and weigh each by its items."""
@@ -124,7 +124,7 @@ class Stepper(Loop):
             self.load_state_dict(self._return_to)
         elif self.taken:
             if self.training.max_norm is not None:
-                self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_norm)
+                self.norm = self._clip(self.training.max_norm)
             self.fire(LoopEvent.BEFORE_STEP)
             self.taken = self._optimize()
         if self.taken:
@@ -179,6 +179,14 @@ class Stepper(Loop):
         self.fire(before)
         act()
         self.fire(after)
+
+    def _clip(self, largest: float) -> Tensor:
+        parameters = list(self.model.parameters())
+        if not self.norms:
+            return nn.utils.clip_grad_norm_(parameters, largest)
+        norm = torch.linalg.vector_norm(torch.stack(self.norms))  # as clip_grad_norm_ does, to the bit
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+        return norm
 
     def _optimize(self) -> bool:
         if self.scaler is None:

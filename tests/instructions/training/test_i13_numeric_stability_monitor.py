@@ -220,3 +220,47 @@ def test_the_hooks_are_gone_after_training_however_it_ends() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         NumericStabilityMonitor(**settings)
+
+
+def clipped(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[list[Tensor], list[float], int]:
+    """Train with clipping; return weights, norms, and how often the gradients' norms were taken."""
+    draft, norms, taken = training_draft(max_norm=0.3, **changes), list[float](), list[int]()
+    assert draft.training is not None
+    draft.training.on(LoopEvent.BEFORE_STEP, lambda loop: norms.append(float(loop.norm if loop.norm is not None else torch.nan)))
+    plain = torch._foreach_norm
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "_foreach_norm", lambda *a, **k: (taken.append(1), plain(*a, **k))[1])
+        train(draft, recipe, HOST)
+    return list(draft.model.state_dict().values()), norms, len(taken)
+
+
+def test_clipping_takes_over_the_norms_that_the_monitor_took_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, norms, once = clipped(Recipe(), monkeypatch)
+    watched, same, again = clipped(Recipe([MONITOR]), monkeypatch)
+    assert all(torch.equal(a, b) for a, b in zip(weights, watched, strict=True)) and norms == same
+    assert once == again == len(norms) == 6 and min(norms) > 0.3
+    idle = nn.Parameter(torch.ones(3))  # a parameter that gets no gradient has no norm
+
+    def build() -> nn.Module:
+        model = training_draft().model
+        model.register_parameter("idle", idle)
+        return model
+
+    assert clipped(Recipe([MONITOR]), monkeypatch, model=build)[1] == norms
+
+
+def test_gradients_that_change_after_the_look_are_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubled(recipe: Recipe) -> list[float]:
+        draft, norms = training_draft(max_norm=0.3), list[float]()
+        assert draft.training is not None
+
+        def double(loop: Loop) -> None:
+            torch._foreach_mul_([p.grad for p in loop.model.parameters() if p.grad is not None], 2.0)
+            loop.norms = None
+
+        draft.training.on(LoopEvent.FIT_START, lambda loop: loop.training.on(LoopEvent.GRADS_READY, double))
+        draft.training.on(LoopEvent.BEFORE_STEP, lambda loop: norms.append(float(loop.norm if loop.norm is not None else 0)))
+        train(draft, recipe, HOST)
+        return norms
+
+    assert doubled(Recipe([MONITOR])) == doubled(Recipe())

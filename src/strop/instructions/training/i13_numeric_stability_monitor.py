@@ -134,6 +134,8 @@ class _Guard:
         """Look at the step; roll back or halt where it is not sound on any rank."""
         scaled = loop.training.loss_scale is not None
         wrong = self.health.verdict(list(loop.model.named_parameters()), loop.step_loss, gradients=not scaled)
+        if loop.training.spread is None:  # a part's norm is not the gradient's
+            loop.norms = self.health.norms
         if not loop.training.average(float(bool(wrong))):
             self.tally.add("sound steps")
             return
