@@ -184,7 +184,7 @@ class Stepper(Loop):
         parameters = list(self.model.parameters())
         if not self.norms:
             return nn.utils.clip_grad_norm_(parameters, largest)
-        norm = torch.linalg.vector_norm(torch.stack(self.norms))  # as clip_grad_norm_ does, to the bit
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(self.norms))  # as clip_grad_norm_ does, to the bit
         nn.utils.clip_grads_with_norm_(parameters, largest, norm)
         return norm
 
