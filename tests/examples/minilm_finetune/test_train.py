@@ -50,7 +50,7 @@ def test_the_recipe_is_legal_and_its_batches_hold_less_padding(workload) -> None
 
 
 def test_a_few_steps_by_the_recipe_lower_the_loss(workload) -> None:
-    draft, losses = training_draft(workload, 0), []
+    draft, losses = training_draft(dataclasses.replace(workload, batch_size=8), 0), []
     assert draft.training is not None
     draft.training.on(LoopEvent.STEP_END, lambda loop: losses.append(float(loop.step_loss)))
     host = Host(cpu="any", cores=2, isa=frozenset({"avx512_bf16"}))
