@@ -12,9 +12,9 @@ import torch
 from examples.data import DataAbsentError
 
 
-@pytest.fixture(autouse=True)
-def _all_cores() -> Iterator[None]:
-    """Real models are large enough for threads to pay."""
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """Batches of a real model are large enough for threads to pay."""
     before = torch.get_num_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     yield
