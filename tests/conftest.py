@@ -305,6 +305,11 @@ TRAINING_CHANGES: dict[str, tuple[str, str, float, str | None]] = {
 """Instruction → what it does at LOOP, its fidelity, its prior and why it declines; numbers from 90 on, in this order."""
 
 
+def pytest_configure() -> None:
+    """One thread, before torch is imported: threads of tiny models take most of their time to wait for each other."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WholeRun:
     """A run that was interrupted once and then finished.
@@ -384,6 +389,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """More threads than the one that opening an artefact, or these tests, may leave: only then does putting back show."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

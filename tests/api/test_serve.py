@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,32 +56,26 @@ async def ask(app: App, rows: int) -> tuple[int, Any]:
     return response.status, json.loads(response.body)
 
 
-def test_a_bundle_becomes_a_service_that_stacks_calls(place: Path) -> None:
-    strop.apply(ENGINE, doubled(2, 3), out=place / "bundle")
-
+def test_a_bundle_becomes_a_service_that_stacks_calls(double_bundle: Path) -> None:
     async def act(app: App) -> list[tuple[int, Any]]:
         answers = await asyncio.gather(*(ask(app, rows) for rows in (1, 2, 3)))
         assert app.desk.counts.batch_rows.total == 6
         assert app.metadata["platform"] == "strop_openvino"
         return answers
 
-    answers, told = within(place / "bundle", act)
+    answers, told = within(double_bundle, act)
     assert told == []
     for rows, (status, row) in zip((1, 2, 3), answers, strict=True):
         assert status == 200
         assert row["outputs"][0]["data"] == [2.0 * (n + 1) for n in range(rows) for _ in range(4)]
 
 
-def test_isolated_workers_give_the_same_answers_to_the_bit(place: Path) -> None:
-    strop.apply(ENGINE, doubled(2, 3), out=place / "bundle")
-
+def test_isolated_workers_give_the_same_answers_to_the_bit(double_bundle: Path) -> None:
     async def act(app: App) -> list[tuple[int, Any]]:
         assert (app.desk.workers.up, app.desk.workers.here) == (2, None)
         return await asyncio.gather(*(ask(app, rows) for rows in (1, 2, 3)))
 
-    here, there = (
-        within(place / "bundle", act_in, isolated=flag, executors=2)[0] for flag, act_in in ((False, asked), (True, act))
-    )
+    here, there = (within(double_bundle, act_in, isolated=flag, executors=2)[0] for flag, act_in in ((False, asked), (True, act)))
     assert here == there
 
 
@@ -100,18 +95,18 @@ def test_a_fixed_number_of_rows_runs_one_by_one_and_says_so(place: Path) -> None
     assert [event.name for event in told] == ["serve.unbatched"]
 
 
-def test_times_in_the_manifest_are_used_and_an_objective_below_them_is_told(place: Path) -> None:
-    manifest = strop.apply(ENGINE, doubled(2, 3), out=place / "bundle")
+def test_times_in_the_manifest_are_used_and_an_objective_below_them_is_told(double_bundle: Path, place: Path) -> None:
+    bundle = shutil.copytree(double_bundle, place / "bundle")
     latency = {"rows 1": {"rows": 1, "width": 4, "seconds": 0.25}, "rows 8": {"rows": 8, "width": 4, "seconds": 0.5}}
-    update_manifest(place / "bundle", manifest, latency=latency)
-    assert read_manifest(place / "bundle").latency == latency
+    update_manifest(bundle, read_manifest(bundle), latency=latency)
+    assert read_manifest(bundle).latency == latency
 
     async def act(app: App) -> float:
         return app.desk.scheduler.latency.typical(4, 1)
 
-    assert within(place / "bundle", act)[0] == 0.25
+    assert within(bundle, act)[0] == 0.25
     with pytest.raises(UsageError, match=r"one call takes 250 ms, longer than the objective of 50\.0 ms.*longer --objective"):
-        within(place / "bundle", act, objective=0.05)
+        within(bundle, act, objective=0.05)
 
 
 def test_a_model_is_named_after_its_folder_as_far_as_a_url_allows(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 WORKLOAD = """
+import os
 import time
 import strop
 from strop.testing.models import sentences_workload
@@ -24,7 +25,7 @@ def workload(**changes):
 
 def slow():
     def loss(outputs, batch):
-        time.sleep(0.1)
+        time.sleep(float(os.environ.get("STEP_SECONDS", "0")))
         return (outputs ** 2).mean()
     return workload(epochs=20, loss=loss)
 
@@ -96,9 +97,7 @@ def test_optimize_asks_of_a_training_what_it_has(strop_cli: Callable[..., Any], 
 def test_an_interrupt_saves_and_a_resume_goes_on(file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "strop", "train", f"{file}:slow", "--out", str(tmp_path / "run"), "--json"]
     events = tmp_path / "run" / "events.jsonl"
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "STEP_SECONDS": "0.1"})
     limit = time.monotonic() + 60
     while not (events.exists() and "train.step" in events.read_text(encoding="utf-8")) and time.monotonic() < limit:
         time.sleep(0.05)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strop.contract.signature import TensorSpec
-from strop.engines.buckets import BucketPlan, Padder, choose_edges, plan_buckets
+from strop.engines.buckets import BucketPlan, Padder, choose_edges, edge_over, plan_buckets
 
 
 def spec(name: str, *shape: int | None) -> TensorSpec:
@@ -82,3 +82,8 @@ def test_padding_goes_to_the_nearest_edge_and_answers_are_cut_back() -> None:
 )
 def test_calls_that_fit_no_bucket_run_at_their_own_shape(shapes: list[tuple[int, int]], why: str) -> None:
     assert Padder(two_inputs([(1, 5), (1, 9), (32, 9), (1, 30)]), 4).fit(shapes) is None, why
+
+
+def test_a_size_is_padded_to_the_smallest_edge_it_does_not_pass() -> None:
+    assert [edge_over((8, 16), size) for size in (0, 8, 9, 16, 17)] == [8, 8, 16, 16, None]
+    assert edge_over((), 1) is None

@@ -218,6 +218,7 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", code, name, str(tmp_path)], check=True)
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("name", ["eager", "onnxruntime", "openvino"])
 def test_too_many_threads_are_refused_or_taken_as_asked(name: str, tiny: SimpleNamespace, tmp_path: Path) -> None:
     draft = tiny.draft(tiny.Mlp(), [torch.randn(2, 16)], engine=name)

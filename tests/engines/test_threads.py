@@ -19,6 +19,7 @@ def test_more_than_there_are_and_less_than_none_are_refused(threads: int) -> Non
         check_threads(threads)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_threads_and_binding_are_held_and_put_back() -> None:
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
     release = hold_cores(1, pin=True)

@@ -64,7 +64,8 @@ def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_tensor_peak_is_exact_and_repeats() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     x = torch.ones(256, 1024)
 
     def plain() -> object:
@@ -87,7 +88,8 @@ def test_the_tensor_peak_is_exact_and_repeats() -> None:
 
 
 def test_what_a_call_leaves_behind_is_counted_to_the_byte() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     kept = []
 
     def call() -> None:
@@ -98,7 +100,8 @@ def test_what_a_call_leaves_behind_is_counted_to_the_byte() -> None:
 
 
 def test_what_lived_before_a_call_counts_neither_as_held_nor_as_given_back() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     earlier = {}
 
     def make() -> None:

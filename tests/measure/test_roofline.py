@@ -30,7 +30,8 @@ def test_the_stream_does_not_fit_into_the_caches(monkeypatch: pytest.MonkeyPatch
 
 
 def test_kernels_do_the_work_they_are_counted_for() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     roofs = RoofTarget(["gemm_float32_32", "gemm_bfloat16_32", "gemm_int8_32", "read_4096", "copy_4096"])
     assert isinstance(roofs, Target)
     assert [roofs.shapes(point, 0) for point in roofs.points] == [[[32, 32]], [[32, 32]], [[32, 32]], [[]], [[1024]]]
@@ -47,7 +48,6 @@ def test_kernels_do_the_work_they_are_counted_for() -> None:
 
 
 def test_roofs_are_measured_in_one_bounded_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
     monkeypatch.setattr("strop.measure.roofline.SIZES", (64, 128))
     monkeypatch.setattr("strop.measure.roofline.streaming_bytes", lambda: 8 << 20)
     roofs = measure_roofs(seed=1, folder=tmp_path, seconds=0.3, also_read=1 << 20, dtypes=("float32",))

@@ -140,11 +140,10 @@ def test_a_client_s_own_timeout_ends_its_waiting_and_it_is_not_executed(within: 
     async def act(app: App, program: Doubler) -> None:
         first = asyncio.create_task(ask(app, 1.0))
         await asyncio.sleep(0.01)
-        start = asyncio.get_running_loop().time()
         late = await ask(app, 2.0, timeout=0.24)
         assert isinstance(late, Problem)
         assert late.status == 504
-        assert asyncio.get_running_loop().time() - start < 0.28, "told at its deadline, not when the batch ended"
+        assert not first.done(), "told at its deadline, not when the batch ended"
         assert await first == 2.0
         hopeless = await ask(app, 3.0, timeout=1e-6)
         assert isinstance(hopeless, Problem)
@@ -156,11 +155,9 @@ def test_a_client_s_own_timeout_ends_its_waiting_and_it_is_not_executed(within: 
 
 def test_what_cannot_be_answered_in_time_is_refused_at_once(within: Within) -> None:
     async def act(app: App, program: Doubler) -> None:
-        start = asyncio.get_running_loop().time()
         answers = asyncio.gather(*(ask(app, value) for value in range(200)))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop, in which no batch can end
         assert app.desk.scheduler.accounts.ended[Outcome.REFUSED] > 50
-        assert asyncio.get_running_loop().time() - start < 0.1
         problems = [a for a in await answers if isinstance(a, Problem)]
         assert {p.status for p in problems} <= {429, 504}
         assert all(("retry-after", "1") in p.headers for p in problems if p.status == 429)

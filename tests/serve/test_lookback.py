@@ -43,10 +43,11 @@ def test_percentiles_forget_what_is_older_than_ten_seconds(within: Within) -> No
         look, now = Lookback(app), asyncio.get_running_loop().time()
         assert look.percentiles() == {"p50": None, "p90": None, "p99": None}
         await ask(app, 1.0)
+        took = asyncio.get_running_loop().time() - now
         for second in range(1, SMOOTH + 1):
             look.take(now + second)
             found = look.percentiles()
-            assert found["p50"] is not None and 0.05 < found["p50"] <= found["p90"] <= found["p99"] < 0.4
+            assert found["p50"] is not None and 0.05 < found["p50"] <= found["p90"] <= found["p99"] < 2 * took
         look.take(now + SMOOTH + 1)
         assert set(look.percentiles().values()) == {None}
         assert look.series["p99"][-1] is None and look.rates()["in_time"] is None

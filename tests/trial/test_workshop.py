@@ -102,6 +102,7 @@ class Scene:
     prepared: dict[str, Prepared]
     recipe: Callable[[int], Recipe]
     published: frozenset[str] = frozenset()
+    log: str = ""  # of what raised, before a test mends it and prepares it again
 
     @property
     def cache(self) -> Path:
@@ -140,6 +141,8 @@ def scene(kit: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Ite
         done = built.shop.prepare([built.recipe(number) for number in range(1, GOOD + 1)], LONG)
         built.prepared.update(zip((*FAULTS, "none"), done, strict=True))
         built.published = frozenset(path.relative_to(built.cache).as_posix() for path in built.cache.rglob("*"))
+        raised = built.prepared["half, raised"].folder.name
+        built.log = (place.folder / "日志 logs" / f"prepare-{raised}.log").read_text(encoding="utf-8")
         yield built
 
 
@@ -177,10 +180,8 @@ def test_only_whole_artefacts_are_found_in_the_cache(scene: Scene) -> None:
 
 
 def test_the_traceback_of_a_failure_is_in_its_log(scene: Scene) -> None:
-    log = scene.place.folder / "日志 logs" / f"prepare-{scene.prepared['half, raised'].folder.name}.log"
-    text = log.read_text(encoding="utf-8")
-    assert "Traceback" in text
-    assert "RuntimeError: planted" in text
+    assert "Traceback" in scene.log
+    assert "RuntimeError: planted" in scene.log
 
 
 def wait_gone(pids: list[int]) -> None:

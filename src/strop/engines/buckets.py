@@ -85,6 +85,12 @@ def choose_edges(sizes: Sequence[int], count: int) -> tuple[int, ...]:
     return best[-1][1]
 
 
+def edge_over(edges: Sequence[int], size: int) -> int | None:
+    """Return the smallest of the rising ``edges`` that ``size`` can be padded to, or ``None`` when it is above them all."""
+    place = bisect_left(edges, size)
+    return edges[place] if place < len(edges) else None
+
+
 def plan_buckets(
     inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], in_shapes: Sequence[Shapes], out_shapes: Sequence[Shapes]
 ) -> BucketPlan:
@@ -150,13 +156,13 @@ class Padder:
             edges = by_batch[batch]
             first, dimension = inputs[0]
             size = shapes[first][dimension]
-            place = bisect_left(edges, size)
-            if place == len(edges):
+            edge = edge_over(edges, size)
+            if edge is None:
                 return None
             for i, d in inputs:
                 if shapes[i][d] != size:
                     return None
-                padded[i][d] = edges[place]
+                padded[i][d] = edge
         return tuple(map(tuple, padded))
 
     def cuts(self, shapes: Sequence[tuple[int, ...]], outputs: int) -> list[tuple[slice, ...]]:

@@ -6,7 +6,6 @@ rest, the rows can be sorted by length and answered a few at a time, each group 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from strop.contract.signature import TensorSpec
-from strop.engines.buckets import MAX_BUCKETS, BucketPlan, Place, choose_edges
+from strop.engines.buckets import MAX_BUCKETS, BucketPlan, Place, choose_edges, edge_over
 from strop.engines.calls import Array
 
 ROWS = 8
@@ -124,7 +123,8 @@ class Regrouper:
 
     def _group(self, arrays: Sequence[Array], rows: npt.NDArray[np.intp], real: npt.NDArray[np.intp]) -> Group:
         width = int(real[rows[-1]])
-        edge = self._edges[bisect_left(self._edges, width)]
+        edge = edge_over(self._edges, width)
+        assert edge is not None, "groups() leaves what is wider than every edge whole"
         filled = np.concatenate([rows, np.repeat(rows[-1:], ROWS - len(rows))])
         parts, shapes = [], []
         for leaf, array in enumerate(arrays):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from strop.contract.pytree import Spec, flatten, to_numpy, unflatten
 from strop.contract.signature import Call, Signature
+from strop.engines.buckets import edge_over
 from strop.engines.ragged import RaggedPlan
 from strop.errors import ArtefactError, StropError
 from strop.serve.call import Array
@@ -70,7 +70,7 @@ class Stacker:
         if len(lengths) > 1:
             raise bad(f"the inputs {', '.join(self._names[leaf] for leaf in self._lengths)} must have the same length.")
         length = lengths.pop()
-        padded = EDGES[bisect_left(EDGES, length)] if length <= EDGES[-1] else length
+        padded = edge_over(EDGES, length) or length
         group = [
             tuple(padded if self._lengths.get(leaf) == d else size for d, size in enumerate(shape) if d)
             for leaf, shape in enumerate(shapes)

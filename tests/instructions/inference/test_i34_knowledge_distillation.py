@@ -180,7 +180,6 @@ def test_a_third_of_the_layers_is_worth_trying_where_there_are_enough() -> None:
 
 
 def test_int8_and_a_student_are_one_recipe(tmp_path: Path) -> None:
-    pytest.importorskip("nncf")
     recipe = [StaticQuantization(), ModelServingFramework()]
     draft = deep_draft()
     done = prepared(draft, *recipe, folder=tmp_path)
