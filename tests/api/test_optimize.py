@@ -75,6 +75,7 @@ def test_nothing_paid_is_an_ordinary_answer_with_everything_on_disk(tiny_workloa
     names = {path.name for path in Path("run").iterdir()}
     assert names >= {"plan.json", "env.json", "host.json", "report.json", "report.html", "digests.json", "steps"}
     assert not {"bundle", "recipe.yaml"} & names
+    assert [command.line.split()[1] for command in result.report.commands] == ["verify"], "there is no claim to rerun"
     assert [check for check in strop.verify("run") if check.problem] == []
     assert "deep" in (Path("run") / "report.html").read_text(encoding="utf-8")
 
@@ -297,10 +298,16 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing_that_was_recorded(
         ({"aim": "latency "}, UsageError, "Did you mean 'latency'"),
         ({"aim": "memory"}, UsageError, "cannot be asked for"),
         ({"budget": "4 minutes"}, UsageError, "a duration was expected"),
+        ({"budget": -5}, UsageError, "a budget must be a positive number of seconds"),
+        ({"budget": float("nan")}, UsageError, "a budget must be a positive number of seconds"),
         ({"max_drop": "1 percent"}, UsageError, "a quality budget was expected"),
         ({"only": ["model_serving_framwork"]}, RecipeError, "Did you mean 'model_serving_framework'"),
         ({"only": [99]}, RecipeError, "there is no instruction 99"),
         ({"only": ["data_profile"]}, RecipeError, "01 data_profile is planned, not built"),
+        ({"only": " , "}, UsageError, "no instruction to try is named"),
+        ({"only": "8, 13"}, UsageError, "08 lr_scheduler needs training workload.*; 13 numeric_stability_monitor needs"),
+        ({"only": 29}, UsageError, "29 static_quantization needs an engine that runs calibrated int8"),
+        ({"only": "dashboard"}, UsageError, "51 performance_dashboard changes no model"),
         ({"resume": True}, RunDirectoryError, "does not hold a run to resume"),
     ],
 )
