@@ -12,7 +12,7 @@ from typing import Any
 from strop import __version__
 from strop.api.assemble import assemble
 from strop.api.bundles import save_bundle
-from strop.api.ending import ending
+from strop.api.ending import ending, nothing_kept
 from strop.api.result import Result
 from strop.api.run import open_ledger, open_session, refer
 from strop.api.stage import SAME_ANSWERS, assemble_staging, end_staging, open_staging
@@ -209,7 +209,7 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
     """Write bundle and recipe, and return how the run ended."""
     last = found.confirmations[-1][1] if found.confirmations else None
     short = [f"{f.message}; {f.advice}" for f in found.findings if f.code == "budget-too-small"]
-    reason = last.problem if last is not None else "".join(short) or "no recipe was found to be faster and as good"
+    reason = last.problem if last is not None else "".join(short) or nothing_kept(found.standing.trials)
     kept = found.result
     if kept is not None and last is not None:
         place = session.ledger.folder / "bundle"
