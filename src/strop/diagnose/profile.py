@@ -83,7 +83,7 @@ def _read(seen: profile, inputs: int) -> tuple[Seconds, dict[str, Seconds], Coun
     Seconds are the mean over the inputs, each by the median of its calls: what interrupted one call for milliseconds would
     otherwise look like the operator that happened to run.
     """
-    events = seen.events() or []
+    events = seen.events() or []  # type: ignore[no-untyped-call]
     calls = sorted((e.time_range.start, e.time_range.end) for e in events if e.name == _CALL)
     begins = [start for start, _ in calls]
     own: list[Counter[str]] = [Counter() for _ in calls]
