@@ -62,6 +62,12 @@ def test_a_call_is_read_from_standard_input_too(
     assert np.shape(json_value(strop_cli("run", bundle).out)) == (8, 4)
 
 
+def test_a_mistyped_bundle_is_told_before_the_input_is_read(place: Path, strop_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    answer = strop_cli("run", place / "nowhere")
+    assert answer.code == 1 and "nowhere is not a bundle" in answer.err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -54,3 +54,9 @@ def test_notes_are_means_and_shares_over_the_points() -> None:
 
 def test_no_traffic_is_no_division() -> None:
     assert point(traffic=0).intensity == 0
+
+
+def test_more_than_the_roof_of_main_memory_is_said_to_be_so() -> None:
+    """What a cache holds is read faster than the memory that the roofs were measured in; "224 % of the roof" says nothing."""
+    above = point(seconds=0.005, bound=0.0112).reason
+    assert "224" not in above and "above main memory's roof: in a cache" in above

@@ -74,3 +74,20 @@ def test_the_time_of_a_call_is_the_mean_over_inputs_each_by_its_median(monkeypat
     monkeypatch.setattr(import_module("strop.diagnose.profile"), "_time", lambda model, calls, seconds: next(times))
     profile = profile_calls(Planted(1, 0), [((torch.eye(8),), {})] * 3, 8.0)
     assert (profile.timed, profile.seconds) == (3, 3.0)
+
+
+def test_one_interrupted_call_does_not_say_where_the_time_goes() -> None:
+    """One of the profiled calls spends longer in another operator than all of them together in their products."""
+    profiled = 0
+
+    class Interrupted(Planted):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            nonlocal profiled
+            profiled += torch._C._autograd._profiler_enabled()
+            if profiled == 5:
+                torch.sort(torch.rand(1 << 20))
+            return super().forward(x)
+
+    found = profile_calls(Interrupted(4, 1), [((torch.eye(256),), {})], 0.2)
+    assert profiled > 8
+    assert found.operators[0].name == "aten::mm"

@@ -80,3 +80,11 @@ def test_suggestions_come_by_gain_and_say_why() -> None:
     found = suggest(TRANSFORMER, (point(0.8, 0.1), point(0.5, 0.5)), BF16)
     assert [s.gain for s in found] == sorted((s.gain for s in found), reverse=True)
     assert all("%" in s.reason and s.gain >= 1.05 for s in found)
+
+
+def test_reasons_count_in_words_that_fit() -> None:
+    one = Facts(modules={"Linear": 1}, splits={"calibration": 1})
+    told = [s.reason.partition(";")[0] for s in suggest(one, (point(products=0.9, overhead=0.5),), BF16)]
+    assert "1 layer could run in int8 with calibrated ranges" in told
+    assert "1 layer could be fused with what follows" in told
+    assert not [reason for reason in told if reason.startswith("0 ")]

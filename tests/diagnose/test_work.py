@@ -48,3 +48,24 @@ def test_hooks_go_when_the_model_fails() -> None:
     with pytest.raises(IndexError):
         count_work(model, ((torch.tensor([9]),), {}))
     assert not model[0]._forward_hooks
+
+
+def test_an_encoder_layer_counts_its_products_although_torch_fuses_them() -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    weights = 4 * 16 * 16 + 2 * 16 * 32
+    attention = 2 * 6 * 6 * 16
+    assert count_work(layer, ((torch.ones(1, 6, 16),), {})).flops == 2 * (6 * weights + attention)
+    assert torch.backends.mha.get_fastpath_enabled()  # type: ignore[no-untyped-call]
+
+
+def test_what_is_counted_by_its_parts_is_not_called_uncounted() -> None:
+    packed = nn.utils.rnn.pack_sequence([torch.ones(5, 4), torch.ones(3, 4)])
+    work = count_work(nn.LSTM(4, 8), ((packed,), {}))
+    assert work.flops == 2 * 8 * 4 * 8 * (4 + 8) and work.uncounted == ()
+
+
+def test_a_table_that_is_also_the_head_is_read_whole() -> None:
+    model = nn.Sequential(nn.Embedding(100, 16), nn.Linear(16, 100, bias=False))
+    model[1].weight = model[0].weight
+    work = count_work(model, ((torch.zeros(1, 3, dtype=torch.long),), {}))
+    assert work.traffic == 4 * (100 * 16 + 3 * 16) + 8 * 3 + 4 * 3 * 100

@@ -46,3 +46,35 @@ def test_autocast_becomes_part_of_the_graph_and_answers_stay_float32(tiny: Simpl
     program = export_program(draft, bfloat16=True)
     assert "bfloat16" in str(program.graph)
     assert program.module()(torch.randn(4, 16))[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("how", ["assigned", "in place", "no buffer"])
+def test_a_model_that_keeps_state_is_not_exported(how: str, tiny: SimpleNamespace) -> None:
+    """The graph would answer each call as if it were the first one, and agree with the original on single calls."""
+
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("hidden", torch.zeros(1))
+            self.seen = torch.zeros(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if how == "assigned":
+                self.hidden = self.hidden + x.mean()
+            elif how == "in place":
+                self.hidden += x.mean()
+            else:
+                self.seen = self.seen + x.mean()
+            return x + self.hidden + self.seen
+
+    with pytest.raises(PrepareError, match="Counting keeps state"):
+        export_program(tiny.draft(Counting(), [torch.randn(2, 3), torch.randn(3, 3)]))
+
+
+def test_random_numbers_are_no_state(tiny: SimpleNamespace) -> None:
+    class Noisy(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.randn_like(x)
+
+    program = export_program(tiny.draft(Noisy(), [torch.randn(2, 3), torch.zeros(3, 3)]))
+    assert "randn" in str(program.graph)

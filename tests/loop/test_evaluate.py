@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from strop.contract.quality import corpus_metric
+from strop.contract.workload import Split
 from strop.errors import WorkloadError
 from strop.loop.evaluate import evaluate
 from strop.loop.intents import training_of
@@ -45,3 +46,24 @@ def test_labels_that_do_not_fit_are_said() -> None:
     ):
         evaluate(loop, workload.metric, short)
     assert len(workload.confirming.inputs) == 2
+
+
+def test_evaluation_inputs_that_forward_does_not_take_are_told_with_their_number() -> None:
+    """Easily done: the batches that forward takes hold labels, so the evaluation inputs must look like that too."""
+    workload = sentences_workload()
+    bare = Split(inputs=[workload.confirming.inputs[0], torch.zeros(2)], labels=list(workload.confirming.labels or ())[:2])
+    with (
+        TrainingLoop(workload.model(), training_of(workload, 0), seed=0) as loop,
+        pytest.raises(WorkloadError, match=r"failed on evaluation input 1: .*as forward takes them: whole batches"),
+    ):
+        evaluate(loop, workload.metric, bare)
+    assert loop.model.training
+
+
+def test_a_metric_over_the_whole_set_that_fails_is_named() -> None:
+    workload = sentences_workload(metric=corpus_metric(lambda answers, labels: answers["none"], name="mine"))  # type: ignore[call-overload]
+    with (
+        TrainingLoop(workload.model(), training_of(workload, 0), seed=0) as loop,
+        pytest.raises(WorkloadError, match="metric 'mine' failed on the answers: TypeError"),
+    ):
+        evaluate(loop, workload.metric, workload.confirming)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from strop.measure.result import Verdict
-from strop.report import STATUSES, Claim, Cost, QualityCheck, RunReport, SeedTime, TimeToTarget, Trial, tables
+from strop.report import STATUSES, Budget, Claim, Cost, QualityCheck, RunReport, SeedTime, TimeToTarget, Trial, tables
 from strop.report.html import render_html
 from strop.report.tables import Table
 from strop.report.text import all_tables, render_summary
@@ -113,6 +113,14 @@ def test_unproven_quality_says_how_many_examples_it_takes() -> None:
 def test_a_cost_that_is_never_earned_back_says_never() -> None:
     table = tables.cost(replace(minimal_report(), cost=Cost(seconds=9.0, break_even={"a": None, "b": 1234567})))
     assert _column(table, "Time")[-2:] == ["never", "after 1,234,567 calls"]
+
+
+def test_the_steps_of_a_run_add_up_to_the_whole() -> None:
+    steps = {"placebo": 30.0, "trial": 10.0}
+    table = tables.cost(replace(minimal_report(), budget=Budget(limit=None, spent=100.0, steps=steps)))
+    assert _column(table, "Time")[:4] == ["30.0 s", "10.0 s", "1 m 00 s", "1 m 40 s"]
+    exact = tables.cost(replace(minimal_report(), budget=Budget(limit=None, spent=40.0, steps=steps)))
+    assert _column(exact, "Step")[:3] == ["placebo", "trial", "whole run"]
 
 
 def test_cold_start_is_sooner_or_later_not_smaller() -> None:

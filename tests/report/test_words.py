@@ -48,6 +48,16 @@ def test_regressions_stand_beside_wins() -> None:
     assert "Faster at" not in text
 
 
+def test_a_simpler_choice_that_is_faster_than_the_result_is_in_the_headline() -> None:
+    def against(verdict: Verdict) -> str:
+        claim = Claim(comparisons=(comparison("all", 0.92, verdict),), against="best single choice (47 engine)")
+        return words.headline(replace(_gate(Verdict.FASTER), claims=(claim,)))
+
+    assert "The best single choice (47 engine) is faster still: the result has ×0.92" in against(Verdict.SLOWER)
+    assert "best single choice" not in against(Verdict.FASTER)
+    assert "best single choice" not in against(Verdict.UNDECIDED)
+
+
 def test_many_exceptions_are_counted() -> None:
     points = [(f"p{n}", Verdict.SLOWER) for n in range(5)]
     assert "Slower at 5 of 5 operating points." in words.headline(_gate(Verdict.FASTER, *points))

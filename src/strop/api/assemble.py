@@ -204,4 +204,5 @@ def _commands(folder: Path, record: Record) -> tuple[Command, ...]:
     run = shlex.quote(folder.name if folder.is_absolute() else str(folder))
     verify = Command(line=f"strop verify {run}", what="recompute every verdict from the raw samples")
     rerun = Command(line=f"strop rerun {run}", what="measure the claim again, here and now")
-    return (verify, rerun) if record.plan["reference"] else (verify,)
+    kept = (record.result("end") or {"result": None})["result"]
+    return (verify, rerun) if kept and record.plan["reference"] else (verify,)

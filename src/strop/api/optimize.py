@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any
 from strop import __version__
 from strop.api.assemble import assemble
 from strop.api.bundles import save_bundle
-from strop.api.ending import ending
+from strop.api.ending import ending, nothing_kept
 from strop.api.result import Result
 from strop.api.run import open_ledger, open_session, refer
 from strop.api.stage import SAME_ANSWERS, assemble_staging, end_staging, open_staging
@@ -20,23 +21,27 @@ from strop.api.warm import record_latency
 from strop.bundle.manifest import Origin
 from strop.catalogue import get, write_recipe
 from strop.contract.card import Aim
-from strop.contract.instruction import identity
+from strop.contract.draft import Facts
+from strop.contract.instruction import Entry, Instruction, identity
 from strop.contract.quality import MaxDrop, Quality, unjudged
 from strop.contract.recipe import Recipe
 from strop.contract.workload import InferenceWorkload, ServingWorkload, TrainingWorkload, Workload
 from strop.errors import UsageError, did_you_mean
 from strop.ledger.files import seal, write_atomic, write_json
 from strop.ledger.ledger import Ledger
+from strop.measure.host import read_host
 from strop.observe import Event, Level, Observer, silent
+from strop.pipeline import legal
 from strop.report.html import render_html
 from strop.report.model import RunReport
 from strop.search.goodput import improve
 from strop.search.optimize import Search, search
+from strop.search.proposals import groups, variants
 from strop.search.request import Request
 from strop.search.session import Session
 from strop.search.tune import tune
 from strop.trial.reference import Reference
-from strop.units import parse_seconds
+from strop.units import Seconds, parse_seconds
 
 AIMS = {
     InferenceWorkload: (Aim.LATENCY, Aim.THROUGHPUT),
@@ -60,7 +65,7 @@ def optimize(
     budget: str | float = "10m",
     out: str | Path | None = None,
     seed: int = 0,
-    only: Iterable[int | str] = (),
+    only: str | int | Iterable[int | str] = (),
     exact: bool = False,
     strict: bool = False,
     resume: bool = False,
@@ -81,7 +86,7 @@ def optimize(
         budget: time for everything: ``"4m"``, ``"90s"`` or seconds.
         out: the run directory; default ``runs/<name>``.
         seed: of coins, inputs and preparations.
-        only: numbers or names of the instructions to try; default: all that apply.
+        only: numbers or names of the instructions to try, in one text separated by commas; default: all that apply.
         exact: confirm by an exact sign-flip test, which assumes no distribution; not for trainings, whose few rounds cannot
             reach the wanted level by it.
         strict: family-wise error probability 1 % instead of 5 %.
@@ -99,11 +104,11 @@ def optimize(
     request = Request(
         aim=_aim(aim),
         max_drop=MaxDrop.parse(max_drop) if isinstance(max_drop, str) else max_drop,
-        budget=parse_seconds(budget) if isinstance(budget, str) else float(budget),
+        budget=_budget(budget),
         seed=seed,
         alpha=0.01 if strict else 0.05,
         exact=exact,
-        only=tuple(identity(get(key))[0] for key in only),
+        only=_numbers(only),
     )
     with refer(workload, **options) as reference:
         begun = time.monotonic()
@@ -154,6 +159,39 @@ def _check_asked(loaded: Workload, request: Request) -> None:
         raise UsageError(f"aim {str(request.aim)!r} cannot be asked of a strop.{kind}; ask for {' or '.join(allowed)}: --aim …")
     if request.exact and type(loaded) in FINISHED:
         raise UsageError("--exact needs more rounds than are measured of a training or a service; leave it out.")
+    if request.only and not groups(variants(Facts(), read_host(), loaded.traits, request.only), loaded.traits, {}):
+        why = [_why_not(get(number), loaded) for number in request.only]
+        raise UsageError(f"nothing could be tried of this workload with these instructions only: {'; '.join(why)}.")
+
+
+def _budget(budget: str | float) -> Seconds:
+    seconds = parse_seconds(budget) if isinstance(budget, str) else float(budget)
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"a budget must be a positive number of seconds, or a text such as '4m'; got {budget!r}.")
+    return seconds
+
+
+def _numbers(only: str | int | Iterable[int | str]) -> tuple[int, ...]:
+    """Read which instructions are to be tried.
+
+    Raises:
+        UsageError: the text names none, or one that is not built.
+    """
+    if isinstance(only, int):
+        only = (only,)
+    if isinstance(only, str):
+        parts = [part.strip() for part in only.split(",")]
+        only = [part for part in parts if part]
+        if not only:
+            raise UsageError("no instruction to try is named; give numbers or names separated by commas, or leave --only out.")
+    return tuple(identity(get(key))[0] for key in only)
+
+
+def _why_not(entry: type[Entry], loaded: Workload) -> str:
+    number, name = identity(entry)
+    if not issubclass(entry, Instruction):
+        return f"{number:02d} {name} changes no model"
+    return legal(Recipe([entry()]), loaded.traits) or f"{number:02d} {name} does not apply"
 
 
 def _note_workload(ledger: Ledger, reference: Reference, quality: Quality) -> None:
@@ -171,7 +209,7 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
     """Write bundle and recipe, and return how the run ended."""
     last = found.confirmations[-1][1] if found.confirmations else None
     short = [f"{f.message}; {f.advice}" for f in found.findings if f.code == "budget-too-small"]
-    reason = last.problem if last is not None else "".join(short) or "no recipe was found to be faster and as good"
+    reason = last.problem if last is not None else "".join(short) or nothing_kept(found.standing.trials)
     kept = found.result
     if kept is not None and last is not None:
         place = session.ledger.folder / "bundle"

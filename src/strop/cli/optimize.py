@@ -15,7 +15,7 @@ from strop.cli._shared import as_json, hub_options, observer, print_json, quiet,
 @click.option("--max-drop", default="1%", show_default=True, help="Quality that may be lost: 1% (of the original), 1pt or 0.01.")
 @click.option("--budget", default="10m", show_default=True, help="Time for everything, for instance 90s or 4m.")
 @click.option("--out", default=None, help="Run directory.  [default: runs/NAME]")
-@click.option("--only", default="", help="Numbers or names of the instructions to try, separated by commas.")
+@click.option("--only", default=None, help="Numbers or names of the instructions to try, separated by commas.")
 @click.option("--seed", default=0, show_default=True, help="Of coins, inputs and preparations.")
 @click.option("--strict", is_flag=True, help="Allow a false claim with 1 % instead of 5 % probability.")
 @click.option("--exact", is_flag=True, help="Confirm by an exact sign-flip test.")
@@ -25,7 +25,7 @@ from strop.cli._shared import as_json, hub_options, observer, print_json, quiet,
 @quiet
 def command(
     workload: str,
-    only: str,
+    only: str | None,
     as_json: bool,
     quiet: bool,
     resume: bool,
@@ -52,7 +52,7 @@ def command(
 
     result = optimize(
         workload, aim=aim, max_drop=max_drop, budget=budget, out=out, seed=seed, strict=strict, exact=exact, resume=resume,
-        only=[part.strip() for part in only.split(",") if part.strip()], observer=observer(hidden=as_json or quiet),
+        only=() if only is None else only, observer=observer(hidden=as_json or quiet),
         task=task, data=data, text=text, label=label,
     )  # fmt: skip
     if as_json:

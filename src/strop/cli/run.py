@@ -23,8 +23,10 @@ def command(bundle: str, source: str, workload: str | None, trust: bool) -> None
     """
     from strop.api.bundles import open_bundle
     from strop.api.calls import answer_json
+    from strop.bundle import read_manifest
     from strop.errors import UsageError
 
+    read_manifest(Path(bundle))  # or somebody who mistyped the folder would be asked about the input first
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
         call = json.loads(text)

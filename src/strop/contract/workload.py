@@ -54,7 +54,8 @@ class InferenceWorkload:
     """A model to be called: how to build it, what it is called with, and how its answers are judged.
 
     Attributes:
-        model: builds the model; called in each process that needs one, so it must not depend on outside state.
+        model: builds the model; called in each process that needs one, so it must not depend on outside state. It is put into
+            evaluation mode, whatever mode it comes in.
         inputs: operating points: name → example inputs that are representative of its traffic.
         quality: how answers are judged; default: agreement with the original model, which needs no labels.
         screening: evaluation data that the search may look at again and again.

@@ -79,7 +79,9 @@ class PointDiagnosis:
     @property
     def reason(self) -> str:
         """The numbers behind the bottleneck, in a sentence."""
-        roof = f"{show_share(self.roof_share)} of the roof" if self.bound else "roofs not measured"
+        # Roofs are those of main memory; a small model's weights stay in a cache, which reads faster.
+        reached = f"{show_share(self.roof_share)} of the roof" if self.roof_share <= 1 else "above main memory's roof: in a cache"
+        roof = reached if self.bound else "roofs not measured"
         missing = f"; not counted: {', '.join(self.uncounted)}" if self.uncounted else ""
         work = f"{self.flops / 1e9:.3g} GFLOP at {self.intensity:.3g} FLOP per byte"
         time = f"{show_share(self.product_share)} of their time in products, {show_share(self.overhead_share)} overhead"

@@ -76,6 +76,10 @@ def _count(facts: Facts, *parts: str) -> int:
     return sum(n for name, n in facts.modules.items() if any(part in name for part in parts))
 
 
+def _layers(count: int, kind: str = "") -> str:
+    return f"{count} {kind}layer{'s' * (count != 1)}"
+
+
 def _amp(facts: Facts, host: Host) -> str | None:
     has = bool({"avx512_bf16", "amx_bf16"} & host.isa or host.accelerators)
     return "the host multiplies bfloat16 natively" if has else None
@@ -83,17 +87,18 @@ def _amp(facts: Facts, host: Host) -> str | None:
 
 def _dynamic(facts: Facts, host: Host) -> str | None:
     linear, conv = _count(facts, "Linear", "LSTM", "GRU"), _count(facts, "Conv2d", "Conv1d", "Conv3d")
-    return f"{linear} linear or recurrent layers could run in int8 without calibration" if linear > conv else None
+    return f"{_layers(linear, 'linear or recurrent ')} could run in int8 without calibration" if linear > conv else None
 
 
 def _static(facts: Facts, host: Host) -> str | None:
     layers = _count(facts, "Linear", "Conv")
-    return f"{layers} layers could run in int8 with calibrated ranges" if layers and facts.splits.get("calibration") else None
+    return f"{_layers(layers)} could run in int8 with calibrated ranges" if layers and facts.splits.get("calibration") else None
 
 
 def _fusion(facts: Facts, host: Host) -> str | None:
     norms, layers = _count(facts, "BatchNorm"), _count(facts, "Linear", "Conv")
-    return f"{norms} batch norms could be folded and {layers} layers fused" if layers else None
+    folded = f"{norms} batch norm{'s' * (norms > 1)} could be folded and " if norms else ""
+    return f"{folded}{_layers(layers)} could be fused with what follows" if layers else None
 
 
 def _always(facts: Facts, host: Host) -> str | None:
@@ -102,7 +107,7 @@ def _always(facts: Facts, host: Host) -> str | None:
 
 def _layout(facts: Facts, host: Host) -> str | None:
     convolutions = _count(facts, "Conv2d", "Conv2dStatic", "Conv2dDynamic")
-    return f"{convolutions} convolutions could read channels-last images" if convolutions else None
+    return f"{convolutions} convolution{'s' * (convolutions > 1)} could read channels-last images" if convolutions else None
 
 
 RULES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Sequence
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from strop.contract.draft import Draft
@@ -52,11 +53,13 @@ def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
     The program takes its tensors by position, in signature order, and returns a tuple of tensors.
 
     Raises:
-        PrepareError: the model cannot be exported, or its code fixes a dimension that varies in the examples.
+        PrepareError: the model cannot be exported, its code fixes a dimension that varies in the examples, or it keeps
+            state between calls.
     """
     import torch
 
     leaves = export_leaves(draft)
+    _check_stateless(draft, leaves)
     free = [{d: torch.export.Dim.AUTO for d, size in enumerate(s.shape) if size is None} for s in draft.signature.inputs]
     model = flat_model(draft.model, draft.signature, bfloat16)
     try:
@@ -104,6 +107,34 @@ def _check_free(program: ExportedProgram, signature: Signature) -> None:
                     f"the model's code fixes dimension {dimension} of input {spec.name} at {size}, but the examples vary it. "
                     f"Give examples of one size there, or write the model without reading that size as a number."
                 )
+
+
+def _check_stateless(draft: Draft, leaves: Sequence[Tensor]) -> None:
+    """Call the model twice with the same input and the same random numbers: what differs is what the first call left behind.
+
+    The exporter drops what a model assigns to itself without a word, and the graph would answer each call as if it were the
+    first one, which no evaluation by single calls can see.
+    """
+    import torch
+
+    args, kwargs = unflatten(draft.signature.input_tree, leaves)
+    answers = []
+    with torch.no_grad(), torch.random.fork_rng(devices=()):
+        for _ in range(2):
+            torch.manual_seed(draft.seed)
+            outputs, _ = flatten(draft.model(*args, **kwargs))
+            answers.append([torch.as_tensor(output).clone() for output in outputs])
+    if not all(starmap(_alike, zip(*answers, strict=True))):
+        raise PrepareError(
+            f"{type(draft.model).__name__} keeps state: called again with the same input it answers differently, and an exported "
+            f"graph would forget that state after each call. Pass it as an input and return it as an output."
+        )
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    import torch
+
+    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def _restore(tensor: Tensor, dtype: str) -> Tensor:

@@ -10,12 +10,15 @@ from strop.report import words
 from strop.report.evidence import Ablation, Claim, QualityCheck, TimeToTarget
 from strop.report.model import RunReport
 from strop.report.parts import Latency, Trial
-from strop.units import NOT_MEASURED, show_rate, show_seconds, show_share
+from strop.units import NOT_MEASURED, Seconds, show_rate, show_seconds, show_share
 
 GOOD = frozenset({*words.WON, "held"})
 BAD = frozenset({"slower", "wrong", "worse quality", "failed to prepare", "failed to run", "invalid", "broken"})
 MARKS = {"kept": "●", "held": "✓", "broken": "✗", "planned": "·", "undecided": "?", "unproven quality": "?", "unproven": "?"}
 """A sign before a status word, so that its meaning never rests on colour."""
+
+LEAST_SHOWN: Seconds = 0.05
+"""Time between the steps below which the parts add up to the whole as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +309,9 @@ def footprint(report: RunReport) -> Table:
 def cost(report: RunReport) -> Table:
     """Where the time of the run went, and when it is earned back."""
     rows = [(Cell(step), Cell(show_seconds(spent))) for step, spent in report.budget.steps.items()]
+    between = report.budget.spent - sum(report.budget.steps.values())
+    if report.budget.steps and between >= LEAST_SHOWN:
+        rows.append((Cell("between the steps: preparing recipes, starting processes"), Cell(show_seconds(between))))
     rows.append((Cell("whole run"), Cell(show_seconds(report.budget.spent))))
     if report.cost is None:
         rows.append((Cell("earned back"), measured(NOT_MEASURED)))

@@ -100,6 +100,7 @@ def headline(report: RunReport) -> str:
         text = f"{kept} was not measured on fresh processes, so no ratio is claimed."
     else:
         text = _gate(name, report.gate, report.subject.aim) + _quality_clause(report.quality) + _exceptions(report.gate)
+        text += "".join(map(_beaten, report.claims))
     return start + text + (_sizes(report) if report.subject.aim in ("size", "memory") else "") + _because(outcome.reason)
 
 
@@ -152,6 +153,14 @@ def _exceptions(gate: Claim) -> str:
             place = ", ".join(names) if len(names) <= 3 else f"{len(names)} of {len(points)} operating points"
             parts.append(f" {verdict.value.capitalize()} at {place}.")
     return "".join(parts)
+
+
+def _beaten(claim: Claim) -> str:
+    """Say so when something else was proven to be faster than the result."""
+    whole = claim.over_all()
+    if whole is None or whole.verdict is not Verdict.SLOWER:
+        return ""
+    return f" The {claim.against} is faster still: the {claim.candidate} has {speedup(whole.speedup)} of its speed."
 
 
 def _sizes(report: RunReport) -> str:

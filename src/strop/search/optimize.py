@@ -56,7 +56,8 @@ def search(session: Session) -> Search:
         findings.append(unsettled)
     gains = _diagnose(session)
     if session.reserved > session.budget.left:
-        message = f"confirming a claim takes about {session.reserved:.0f} s here, and {session.budget.left:.0f} s are left"
+        left = max(0.0, session.budget.left)
+        message = f"confirming a claim takes about {session.reserved:.0f} s here, and {left:.0f} s are left"
         advice = (
             f"give a budget of {math.ceil((session.reserved + session.ledger.elapsed) * 1.5 / 60)}m or more, or a quieter machine"
         )
@@ -103,7 +104,10 @@ def _determinism(session: Session) -> list[Finding]:
     finding = Finding(
         code="non-deterministic",
         message=f"the original gave different answers to {differing} of {len(digests)} inputs when called twice",
-        advice="candidates are judged all the same; fix dropout or random sampling in the model if this is not meant",
+        advice=(
+            "candidates are judged all the same, one call at a time; where this is not meant, fix dropout or random sampling, "
+            "and pass what a call keeps for the next one (a hidden state, a cache) as inputs and outputs"
+        ),
     )
     session.tell("warning", finding.message, level=Level.WARNING)
     return [finding]
