@@ -1,6 +1,7 @@
 """What the machine has, read from a made-up file system and from the real one."""
 
 import os
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from strop.measure.host import (
     Host,
     cache_sizes,
     control_groups,
+    cpu_name,
     free_memory,
     read_host,
     system_text,
@@ -26,6 +28,8 @@ def lay(root: Path, files: dict[str, str]) -> Path:
 
 
 CPU = """processor : 0
+cpu family\t: 25
+model\t\t: 17
 model name\t: Fast CPU 9000
 flags\t\t: fpu AVX2 avx512f avx512_vnni
 
@@ -50,9 +54,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return lay(tmp_path, files)
 
 
+def test_a_processor_without_numbers_keeps_its_name() -> None:
+    assert cpu_name({"model name": "Fast CPU 9000"}) == "Fast CPU 9000"
+    assert cpu_name({}) == platform.machine()
+
+
 def test_a_profile_is_read_from_the_kernels_files(machine: Path) -> None:
     host = read_host(root=machine)
-    assert host.cpu == "Fast CPU 9000"
+    assert host.cpu == "Fast CPU 9000 (family 25, model 17)"
     assert host.isa == {"fpu", "avx2", "avx512f", "avx512_vnni"}
     assert (host.cores, host.l2_bytes, host.l3_bytes) == (8, 1 << 20, 32 << 20)
     assert host.memory_bytes == 16_000_000 * 1024

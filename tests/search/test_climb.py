@@ -215,6 +215,27 @@ def test_a_student_is_tried_on_the_leader_once_what_costs_less_was_tried(world: 
     assert planted.fitted == [list(row) for row in dict.fromkeys(map(tuple, planted.fitted))], "nothing trains twice"
 
 
+def test_a_student_is_begun_before_small_trials_have_used_up_its_time(world: Any) -> None:
+    """Beside 29 on the openings alone it asks as much as a dozen of additions, each of which promises more per second."""
+    planted = world(truth, traits=TAUGHT, limit=360.0, reserved=100.0, fitting=130.0)
+    best = settings(led(climb(planted.session(), {29: 4.0})))
+    assert len(planted.fitted) == 1 and "knowledge_distillation" in best
+    assert len(planted.tried) > len(students(planted)), "what pays more per second came before it"
+
+
+def test_additions_that_give_little_make_the_next_ones_promise_less(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One group pays and every addition takes it all away: fewer of them are worth a trial than where nothing is learned."""
+
+    def tried() -> int:
+        alone = world(lambda recipe: 1.2 * (str(recipe) == "29 static_quantization + 47 model_serving_framework"))
+        climb(alone.session(), {29: 4.0})
+        return len(alone.tried)
+
+    learned = tried()
+    monkeypatch.setattr(module, "SURPRISE_PRIOR", 1e9)
+    assert learned < tried()
+
+
 def test_without_a_teacher_no_student_is_proposed(world: Any) -> None:
     planted = world(truth)
     standing = climb(planted.session(), {})

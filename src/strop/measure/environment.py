@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.measure.clock import resolution_ns, usable_cpus
-from strop.measure.host import cache_sizes, cpu_fields, system_text, usable_cores, usable_memory
+from strop.measure.host import cache_sizes, cpu_fields, cpu_name, system_text, usable_cores, usable_memory
 
 LIBRARIES = (
     "strop", "torch", "numpy", "scipy", "safetensors", "onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "transformers",
@@ -86,7 +86,7 @@ def without_paths(text: str) -> str:
 def _processor(root: Path) -> dict[str, Any]:
     fields, first = cpu_fields(root), root / "sys/devices/system/cpu"
     return {
-        "model": fields.get("model name") or platform.machine(),
+        "model": cpu_name(fields),
         "microcode": fields.get("microcode", ""),
         "flags": sorted(fields.get("flags", fields.get("Features", "")).split()),
         "usable": len(usable_cpus()),

@@ -21,7 +21,8 @@ class Host:
     """A machine's measured profile.
 
     Attributes:
-        cpu: model name.
+        cpu: model name, with family and model where the kernel numbers them: a virtual machine's name often tells no more than
+            the maker, and a generation decides how fast 8-bit products are.
         cores: cores this process may use.
         isa: instruction-set flags, lower case, for instance ``{"avx2", "avx512f", "avx512_vnni"}``.
         l2_bytes: size of one level-2 cache.
@@ -61,7 +62,7 @@ def read_host(*, accelerators: bool = False, root: Path = Path("/")) -> Host:
     caches = cache_sizes(root)
     flags = fields.get("flags", fields.get("Features", ""))
     return Host(
-        cpu=fields.get("model name") or platform.machine(),
+        cpu=cpu_name(fields),
         cores=usable_cores(root),
         isa=frozenset(flags.lower().split()),
         l2_bytes=caches.get(2, 0),
@@ -75,6 +76,13 @@ def cpu_fields(root: Path = Path("/")) -> dict[str, str]:
     """Return the kernel's description of the first processor."""
     text = system_text(root / "proc/cpuinfo").split("\n\n")[0]
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def cpu_name(fields: Mapping[str, str]) -> str:
+    """Return a processor's name from its kernel description, for instance ``"AMD EPYC (family 25, model 17)"``."""
+    name = fields.get("model name") or platform.machine()
+    numbered = "cpu family" in fields and "model" in fields
+    return f"{name} (family {fields['cpu family']}, model {fields['model']})" if numbered else name
 
 
 def cache_sizes(root: Path = Path("/")) -> dict[int, Bytes]:

@@ -16,7 +16,8 @@ from strop.measure.result import Comparison
 from strop.observe import Level
 from strop.search.bench import Runnable, Seat
 from strop.search.kinds import BARE_PART, UNSEEN_CHANCE, chance, kind
-from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, Proposal, additions, groups, variants
+from strop.search.order import Offer, first
+from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, STEP_SPREAD, Proposal, additions, groups, variants
 from strop.search.repair import repairs
 from strop.search.session import Session
 from strop.search.trials import Trial, run_trial
@@ -42,6 +43,9 @@ QUICKER: Ratio = 0.3
 """One training that was quicker than thought makes the next be thought so much shorter at most."""
 FIT_SHARE: Ratio = 0.5
 """Of the budget, at most this is given to one training."""
+
+SURPRISE_PRIOR = 4
+"""Additions that the first expectation of an addition counts for, beside those that were tried."""
 
 TRIAL_SECONDS: Seconds = 8.0
 """Guess for the first trial, replaced by the mean of the trials so far."""
@@ -117,25 +121,27 @@ class _Climber:
         self._pace = 1.0
         self._tried: set[str] = set()
         self._spent: list[Seconds] = []
+        self._surprise, self._additions = 0.0, 0
         names = [str(p.recipe) for p in self._waiting.values()]
         session.tell("race.started", f"{len(names)} groups to try", recipes=names)
 
     def next(self) -> Proposal | None:
         """Return the best proposal that time allows, prepared; ``None`` when there is none."""
-        ranked = sorted(filter(self._promising, self._proposals()), key=self._worth, reverse=True)
-        allowed = [p for p in ranked if self._recorded(p) or self._affordable(p)]
-        if not allowed:
+        leader, left = self._standing.leader, max(0.0, self._session.budget.left - self._session.reserved)
+        offers = map(self._offer, filter(self._promising, self._proposals()))
+        ranked = sorted((o for o in offers if o.cost <= left), key=lambda o: o.rate, reverse=True)
+        if not ranked:
             return None
-        chosen = allowed[0]
+        chosen = first(ranked, left, leader.gain if leader else 0.0).proposal
         if chosen.recipe.key not in self._prepared:
-            for prepared in self._session.prepare(self._together(chosen, allowed)):
+            for prepared in self._session.prepare(self._together(chosen, [o.proposal for o in ranked])):
                 self._prepared[prepared.recipe.key] = prepared
             self._learn_pace(chosen)
             self._asked.clear()  # recipes may share an artefact, or a training
             self._fits.clear()
         return chosen
 
-    def _together(self, chosen: Proposal, allowed: Sequence[Proposal]) -> list[Recipe]:
+    def _together(self, chosen: Proposal, ranked: Sequence[Proposal]) -> list[Recipe]:
         """Return what is prepared at a time: two recipes side by side; one alone that trains, or that is on disk already."""
         if seconds := self._fitting(chosen):
             asked = f"{chosen.recipe}: training asks about {seconds:.0f} s of the budget of {self._session.budget.limit:.0f} s"
@@ -143,7 +149,7 @@ class _Climber:
         if seconds or self._ready(chosen):
             return [chosen.recipe]
         names = {i.name for i in chosen.recipe}  # the same instructions again would teach little while nothing is known
-        others = [p for p in allowed if not self._ready(p) and not self._fitting(p) and {i.name for i in p.recipe} != names]
+        others = [p for p in ranked if not self._ready(p) and not self._fitting(p) and {i.name for i in p.recipe} != names]
         return [chosen.recipe, *(p.recipe for p in others)][:SIDE_BY_SIDE]
 
     def attempt(self, proposal: Proposal) -> None:
@@ -161,6 +167,8 @@ class _Climber:
         self._standing.trials.append(trial)
         if not known:
             self._spent.append(session.ledger.elapsed - before)
+        if stack is not None and trial.speedup and proposal.spread == STEP_SPREAD:
+            self._learn_surprise(math.log(trial.speedup) - (proposal.mean - stack.gain))
         if trial.status == "faster":
             self._place(trial, prepared, seat, stack)
         elif stack is None:
@@ -182,7 +190,11 @@ class _Climber:
 
     def _proposals(self) -> Sequence[Proposal]:
         fresh = [p for p in self._steps if p.recipe.key not in self._tried]
-        return [*map(self._informed, self._waiting.values()), *fresh]
+        return [*map(self._informed, self._waiting.values()), *map(self._sobered, fresh)]
+
+    def _sobered(self, addition: Proposal) -> Proposal:
+        """Expect of the next addition what the additions so far gave beyond, or were short of, what was expected of them."""
+        return replace(addition, mean=addition.mean + self._surprise) if addition.spread == STEP_SPREAD else addition
 
     def _informed(self, group: Proposal) -> Proposal:
         """Believe what the same instructions gave with other settings, on another engine say, more than the prediction."""
@@ -212,11 +224,16 @@ class _Climber:
     def _stack(self, key: str) -> Stack | None:
         return next((stack for stack in self._standing.stacks if stack.recipe.key == key), None)
 
-    def _worth(self, proposal: Proposal) -> float:
-        """Expected improvement of the best stack per second; what is on disk already costs nothing and comes first."""
-        if self._recorded(proposal):
-            return math.inf
-        return self._improvement(proposal) / self._cost(proposal)
+    def _offer(self, proposal: Proposal) -> Offer:
+        """Weigh a proposal; what is on record already costs nothing."""
+        fitting = 0.0 if self._recorded(proposal) else self._fitting(proposal)
+        return Offer(
+            proposal,
+            chance=self._chance(kind(proposal.recipe)),
+            improvement=self._improvement(proposal),
+            cost=self._cost(proposal) if fitting <= FIT_SHARE * self._session.budget.limit else math.inf,
+            trains=fitting > 0,
+        )
 
     def _promising(self, proposal: Proposal) -> bool:
         """Whether it may be worth its time; while nothing was found faster, everything may."""
@@ -247,6 +264,8 @@ class _Climber:
         return chance(self._session, max(of_kind, key=lambda stack: stack.gain).trial, self._session.request.alpha)
 
     def _cost(self, proposal: Proposal) -> Seconds:
+        if self._recorded(proposal):
+            return 0.0
         trying = fmean(self._spent) if self._spent else TRIAL_SECONDS
         preparing = 0.0 if self._ready(proposal) else max(PREPARE_SECONDS[i.card.cost] for i in proposal.recipe)
         return trying + preparing + self._fitting(proposal)
@@ -264,11 +283,10 @@ class _Climber:
         if thought:
             self._pace *= max(QUICKER, (prepared.seconds - max(PREPARE_SECONDS)) / thought)
 
-    def _affordable(self, proposal: Proposal) -> bool:
-        budget = self._session.budget
-        if self._fitting(proposal) > FIT_SHARE * budget.limit:
-            return False
-        return budget.allows(self._cost(proposal), self._session.reserved)
+    def _learn_surprise(self, beyond: float) -> None:
+        """Update the mean by which additions differ from what is expected of them (the posterior of a normal mean)."""
+        self._additions += 1
+        self._surprise += beyond / (SURPRISE_PRIOR + self._additions)
 
     def _ready(self, proposal: Proposal) -> bool:
         """Whether trying it needs no preparing; the workshop is asked once per recipe, and anew after it has prepared some."""

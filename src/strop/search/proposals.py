@@ -15,9 +15,9 @@ from strop.contract.ties import Trait
 from strop.measure.host import Host
 from strop.pipeline import legal
 
-GROUP_SPREAD, SIBLING_SPREAD, STEP_SPREAD = 0.4, 0.25, 0.15
-"""How far the logarithm of a gain lies from its prediction: what a whole group does is known less than what a step adds, and
-a group whose instructions were tried with other settings lies in between."""
+GROUP_SPREAD, SIBLING_SPREAD, NETWORK_SPREAD, STEP_SPREAD = 0.4, 0.25, 0.25, 0.15
+"""How far the logarithm of a gain lies from its prediction: what a whole group does is known less than what a step adds. A
+group whose instructions were tried with other settings lies in between, and so does a step to another network."""
 
 OPENING_GAIN, SETTING_GAIN = 1.2, 1.03
 """Expected gain of another choice for a setting of the stack: one that acts at opening, and any other."""
@@ -100,9 +100,10 @@ def additions(
     numbers = {i.number for i in stack}
     for instruction in instructions:
         if instruction.number not in numbers:
-            part = 1.0 if Moment.SOURCE in instruction.moments() else OVERLAP  # a smaller network is smaller on any engine
-            mean = gain + part * math.log(instruction.card.prior)
-            proposal = Proposal(stack.with_(instruction), against=stack.key, mean=mean, spread=STEP_SPREAD)
+            network = Moment.SOURCE in instruction.moments()  # a smaller one is smaller on any engine
+            mean = gain + (1.0 if network else OVERLAP) * math.log(instruction.card.prior)
+            spread = NETWORK_SPREAD if network else STEP_SPREAD
+            proposal = Proposal(stack.with_(instruction), against=stack.key, mean=mean, spread=spread)
             found.setdefault(proposal.recipe.key, proposal)
     for member in stack:
         for name, values in member.space(facts, host).items():
