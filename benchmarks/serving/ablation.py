@@ -1,6 +1,6 @@
 """Which rules of the scheduler pay? The scheduler that serves, in virtual time, with one rule taken away at a time.
 
-    python benchmarks/serving/ablation.py [--seconds 30] [--seeds 3]
+    python benchmarks/serving/ablation.py [--seconds 30] [--seeds 3] [--loads 1.3,2] [--bursts 1,8]
 
 Prints goodput (answered within the objective / all sent) per scenario, arrival pattern and load, and the 99th percentile
 of answered requests as a share of the objective.
@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from strop.serve.latency import LatencyModel, Seed
+from strop.serve.pace import Pace
 from strop.serve.policy import Policy
+from strop.serve.request import Bucket
 from strop.serve.scheduler import Scheduler
 from strop.serve.simulate import Arrival, Engine, Simulated, simulate
 from strop.units import Ratio, Seconds
@@ -56,6 +58,7 @@ class Scenario:
 SCENARIOS = (
     Scenario(name="G 8+0.25b, 50 ms", fixed=8e-3, each=0.25e-3, objective=50e-3),
     Scenario(name="C 1+4b, 100 ms", fixed=1e-3, each=4e-3, objective=100e-3),
+    Scenario(name="S 20+2b, 100 ms", fixed=20e-3, each=2e-3, objective=100e-3),
     Scenario(name="M 2×(5+1b), 60 ms", fixed=5e-3, each=1e-3, objective=60e-3, executors=2),
     Scenario(name="C, seeds ×0.5", fixed=1e-3, each=4e-3, objective=100e-3, wrong=0.5),
     Scenario(name="C, seeds ×2", fixed=1e-3, each=4e-3, objective=100e-3, wrong=2.0),
@@ -78,12 +81,20 @@ class Unlearning(LatencyModel):
         return seconds / self.typical(width, rows)
 
 
+class Deaf(Pace):
+    """Hears of nothing that comes."""
+
+    def count(self, now: Seconds, bucket: Bucket, rows: int) -> None:
+        """Take no note."""
+
+
 VARIANTS: dict[str, tuple[type[LatencyModel], dict[str, Any]]] = {
     "all": (LatencyModel, {}),
     "-admission": (LatencyModel, {"admission": False}),
     "-early drop": (LatencyModel, {"early_drop": False}),
     "-both": (LatencyModel, {"admission": False, "early_drop": False}),
     "-learning": (Unlearning, {}),
+    "-pace": (LatencyModel, {}),
     "-guard": (LatencyModel, {"guard": 0.0}),
     "-buckets": (LatencyModel, {}),
 }
@@ -101,6 +112,8 @@ def run(scenario: Scenario, variant: str, load: float, burst: int, seconds: Seco
     policy = replace(Policy(objective=scenario.objective, executors=scenario.executors), **changes)
     engine: Engine = lambda width, rows: scenario.seconds(width, rows) * noise.lognormvariate(0, NOISE)  # noqa: E731
     scheduler = Scheduler(policy, model(scenario.seeds(), policy.max_rows))
+    if variant == "-pace":
+        scheduler.pace = Deaf()
     result = simulate(scheduler, arrivals, engine)
     if scheduler.accounts.unaccounted or scheduler.accounts.open:
         raise SystemExit(f"requests were lost: {scheduler.accounts.__dict__}")
@@ -112,15 +125,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--loads", default=",".join(map(str, LOADS)))
+    parser.add_argument("--bursts", default="1,8", help="requests that come at once; 1: Poisson")
     options = parser.parse_args()
+    loads = [float(load) for load in options.loads.split(",")]
     mean: Callable[[list[float]], float] = statistics.fmean
-    for burst in (1, 8):
+    for burst in map(int, options.bursts.split(",")):
         for scenario in SCENARIOS:
             print(f"\n{scenario.name}, " + ("Poisson" if burst == 1 else f"bursts of {burst}"))
-            print(f"{'':>14}" + "".join(f"{load:>16g}" for load in LOADS))
+            print(f"{'':>14}" + "".join(f"{load:>16g}" for load in loads))
             for variant in VARIANTS:
                 cells = []
-                for load in LOADS:
+                for load in loads:
                     runs = [run(scenario, variant, load, burst, options.seconds, seed) for seed in range(options.seeds)]
                     good = mean([r.goodput for r in runs]) / min(1.0, 1 / load)
                     late = mean([r.quantile(0.99) for r in runs]) / scenario.objective

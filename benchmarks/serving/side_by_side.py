@@ -78,6 +78,8 @@ class Server:
 
 RIVALS = (Server("mosec", "mosec_server.py", "/inference"), Server("litserve", "litserve_server.py", "/predict"))
 STROP = Server("strop", "strop_server.py", "/v2/models/MODEL/infer", {}, ours=True)
+ONE_LENGTH = Server("strop one length", STROP.script, STROP.path, {"length": 96}, ours=True)
+"""With a bundle: every sentence padded to one length that holds them all, to see what buckets add."""
 
 
 @dataclass(frozen=True)
@@ -172,10 +174,14 @@ class Bench:
         out: folder of the cells.
         seconds: counted part of a cell.
         bundle: folder of the bundle.
+        arrivals: as ``strop load`` reads them.
     """
 
-    def __init__(self, python: str, model: str, out: Path, seconds: float, bundle: Path | None = None) -> None:
+    def __init__(
+        self, python: str, model: str, out: Path, seconds: float, bundle: Path | None = None, arrivals: str = "poisson"
+    ) -> None:
         self._python, self._model, self._cells, self._seconds = python, model, out / "cells", seconds
+        self._arrivals = arrivals
         self._cells.mkdir(parents=True, exist_ok=True)
         cores = sorted(os.sched_getaffinity(0))
         self._server_core, self._client_core = cores[0], cores[-1]
@@ -197,18 +203,18 @@ class Bench:
             record.write_text(done.stdout)
         return float(json.loads(record.read_text())["per_second"])
 
-    def run(self, cell: Cell) -> dict[str, Any]:
-        """Measure a cell unless it is there already, and return its figures."""
+    def run(self, cell: Cell, seconds: float | None = None) -> dict[str, Any]:
+        """Measure a cell, for other than the usual ``seconds`` if told, unless it is there already; return its figures."""
         folder = self._cells / cell.folder
         if not (folder / "load.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            said = self._measure(cell, folder)
+            said = self._measure(cell, folder, seconds or self._seconds)
             if not (folder / "load.json").exists():
                 folder.mkdir(exist_ok=True)
                 (folder / "lost.txt").write_text(said or "the load gave no result", encoding="utf-8")
         return read_cell(folder)
 
-    def _measure(self, cell: Cell, folder: Path) -> str:
+    def _measure(self, cell: Cell, folder: Path, seconds: float) -> str:
         port = _free_port()
         ours = cell.server.ours
         options = [f"--{name}={value}" for name, value in cell.server.settings.items()]
@@ -226,8 +232,9 @@ class Bench:
             body = self._protocol if ours else self._plain
             load = [
                 sys.executable, "-m", "strop", "load", f"http://127.0.0.1:{port}{path}", "--input", str(body),
-                "--rate", f"{rate:.3f}/s", "--seconds", f"{self._seconds}s", "--warmup", "2s", "--seed", str(cell.round + 1),
+                "--rate", f"{rate:.3f}/s", "--seconds", f"{seconds}s", "--warmup", "2s", "--seed", str(cell.round + 1),
                 "--objective", f"{OBJECTIVE}s", "--out", str(folder), "--quiet", "--timeout", "5s",
+                "--arrivals", self._arrivals,
             ]  # fmt: skip
             done = subprocess.run(
                 load, capture_output=True, text=True, check=False,
@@ -292,19 +299,21 @@ def main() -> None:
     parser.add_argument("--model", choices=CAPACITY, default="sleep")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--tuning-seconds", type=float, default=None, help="of a tuning cell  [default: --seconds]")
+    parser.add_argument("--arrivals", default="poisson", help="as strop load reads them, for instance a file of times")
     parser.add_argument("--loads", default=",".join(map(str, LOADS)))
     parser.add_argument("--untuned", action="store_true", help="leave the tuning out")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     model = "bundle" if asked.bundle else asked.model
-    bench = Bench(str(Path(asked.rivals).absolute()), model, asked.out, asked.seconds, asked.bundle)
+    bench = Bench(str(Path(asked.rivals).absolute()), model, asked.out, asked.seconds, asked.bundle, asked.arrivals)
     print(f"load 1 is {bench.capacity:.0f} requests per second", file=sys.stderr)
     results: dict[str, dict[str, Any]] = {}
-    servers = [STROP, *RIVALS]
+    servers = [STROP, *([ONE_LENGTH] if asked.bundle else []), *RIVALS]
     if not asked.untuned:
         for cell in tuning_cells(RIVALS):
-            results[cell.folder] = bench.run(cell)
+            results[cell.folder] = bench.run(cell, asked.tuning_seconds)
         servers += [best(rival, results) for rival in RIVALS]
     cells = main_cells(servers, [float(load) for load in asked.loads.split(",")], asked.rounds, asked.seed)
     for place, cell in enumerate(cells, start=1):

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,3 +125,11 @@ def test_what_is_no_bundle_is_told_before_anything_listens(tmp_path: Path) -> No
         serve(tmp_path)
     with pytest.raises(UsageError, match="a duration was expected"):
         serve(tmp_path, objective="soon")
+
+
+def test_a_server_starts_without_what_only_measuring_and_recipes_need() -> None:
+    code = (
+        "import sys; import strop.cli.serve, strop.api.serve, strop.serve.server;"
+        "heavy = {'torch', 'scipy', 'pandas', 'strop.pipeline', 'strop.ledger'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

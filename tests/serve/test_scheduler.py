@@ -191,8 +191,8 @@ def test_an_idle_executor_gets_what_there_is_and_the_batch_stays_open_until_then
 def test_a_batch_is_no_larger_than_the_tightest_deadline_allows() -> None:
     kept = scheduler(early_drop=False)
     for number in range(6):
-        kept.offer(0.0, request(number, deadline=0.1 if number else 0.0155))
-    assert numbers(started(kept, 0.0).requests) == [0, 1], "12 ms and the margins fit into 15.5 ms, 13 ms do not"
+        kept.offer(0.0, request(number, deadline=0.1 if number else 0.0145))
+    assert numbers(started(kept, 0.0).requests) == [0, 1], "12 ms and the margins fit into 14.5 ms, 13 ms do not"
 
 
 def test_late_heads_are_given_up_where_they_would_shrink_every_batch() -> None:

@@ -56,7 +56,7 @@ def load():
 
 async def main():
     version = load()
-    policy = Policy(objective=5.0, max_rows=8, executors=count or 1)
+    policy = Policy(objective=options.get("objective", 5.0), max_rows=8, executors=count or 1)
     say = lambda event: print(json.dumps({"name": event.name, "text": event.text, **event.data}), flush=True)
     scheduler = Scheduler(policy, version.latency)
     desk = Desk(version.workers, version.stacker, scheduler, hang=options.get("hang", 30.0), observer=say)

@@ -13,6 +13,7 @@ from models import BUNDLE, MODELS
 from strop.api.serve import serve as serve_bundle
 from strop.contract.engine import Program
 from strop.contract.signature import Signature, TensorSpec
+from strop.serve import stack
 from strop.serve.app import App
 from strop.serve.desk import Desk
 from strop.serve.latency import LatencyModel
@@ -54,9 +55,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--objective", type=float, required=True, help="seconds")
+    parser.add_argument("--length", type=int, default=0, help="pad every row of a bundle to it; 0: to the nearest of several")
     asked = parser.parse_args()
     if asked.model not in MODELS:
         parser.error(f"there is no model {asked.model!r}; choose one of {', '.join(MODELS)}")
+    if asked.length:
+        stack.EDGES = (asked.length,)
     if asked.model == "bundle":
         serve_bundle(os.environ[BUNDLE], objective=asked.objective, port=asked.port, admin_port=0, name="bundle")
         return

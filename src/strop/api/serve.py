@@ -11,7 +11,6 @@ from typing import Any
 from strop import bundle
 from strop.api.warm import OPEN_WARM, ROWS, open_warm, stacker_for
 from strop.bundle.name import model_name
-from strop.catalogue import read_recipe
 from strop.contract.draft import Draft, Facts
 from strop.contract.recipe import Recipe
 from strop.contract.service import Service
@@ -19,7 +18,6 @@ from strop.contract.workload import ServingWorkload
 from strop.errors import RecipeError, UsageError
 from strop.measure.host import free_memory, read_host
 from strop.observe import Event, Level, Observer, silent
-from strop.pipeline import Outcome, settle
 from strop.serve.app import App
 from strop.serve.desk import Desk
 from strop.serve.isolated import ProcessWorkers
@@ -132,6 +130,9 @@ def settled(recipe: str | Path | Recipe, folder: Path, service: Service) -> Serv
     Raises:
         RecipeError: it cannot be read, holds what does not act on serving, or changes nothing.
     """
+    from strop.catalogue import read_recipe  # here, because it and what measures take a good part of the time to start
+    from strop.pipeline import Outcome, settle
+
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     draft = Draft(model=_no_model, workload=ServingWorkload(bundle=folder), facts=Facts(), seed=0, service=service)
     told = settle(draft, chosen, read_host())

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import threading
+import time
 from typing import Any
 
 from strop.contract.engine import Program
@@ -29,6 +30,7 @@ LOOK: Seconds = 0.05
 """How often open requests are looked through for clients that left and batches that hang."""
 HERE: Seconds = 0.5e-3
 """A batch expected to take no longer runs on the event loop: handing it to a thread and back takes about as long."""
+GRAIN: Seconds = 1e-3  # of the loop's timers: so much later nobody asks the scheduler in vain
 HANG: Seconds = 30.0
 HANG_RATIO = 10.0
 """A batch hangs when it takes more than both."""
@@ -45,6 +47,9 @@ class Desk:
         scheduler: decides; belongs to this desk alone.
         hang: seconds after which a batch is given up.
         observer: told about faults.
+
+    Attributes:
+        now: the time that everything here is measured in. The loop's own clock is not: uvloop's stands still for a millisecond.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Desk:
         if isinstance(workers, Program):
             workers = ThreadWorkers(workers, scheduler.policy.executors)
         self.workers, self.stacker, self.scheduler = workers, stacker, scheduler
+        self.now = time.monotonic
         self.draining = False
         self.hanging: set[Batch] = set()
         self.counts = Counts()
@@ -68,6 +74,7 @@ class Desk:
         self._held: dict[int, Held] = {}
         self._numbers = itertools.count()
         self._due = False
+        self._expires: Seconds | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -89,7 +96,7 @@ class Desk:
     @property
     def backlog(self) -> Seconds:
         """Time until all work that was taken so far is likely done."""
-        return self.scheduler.backlog(self._loop.time(), LEVELS)
+        return self.scheduler.backlog(self.now(), LEVELS)
 
     async def answer(self, call: InferenceCall, size: int, gone: Gone | None = None) -> list[Array]:
         """Return the outputs of a call.
@@ -104,7 +111,7 @@ class Desk:
         """
         self._take_new()
         bucket, rows = self._place(call)
-        now = self._loop.time()
+        now = self.now()
         objective = self.scheduler.policy.objective
         request = Request(
             number=next(self._numbers),
@@ -135,7 +142,7 @@ class Desk:
                 held.watch.cancel()
             if not self._held:
                 self._quiet.set()
-        self.counts.answered(self._loop.time() - now, objective)
+        self.counts.answered(self.now() - now, objective)
         return answers
 
     def reject(self, reason: str, outcome: Outcome = Outcome.FAILED) -> None:
@@ -148,10 +155,6 @@ class Desk:
         """Count a request as failed that was answered, but whose answer could not be sent."""
         self.scheduler.accounts.correct(Outcome.OK, Outcome.FAILED)
         self.counts.failures[reason] += 1
-
-    def now(self) -> Seconds:
-        """Return the time that everything here is measured in."""
-        return self._loop.time()
 
     def swap(self, workers: Workers, stacker: Stacker, latency: LatencyModel) -> None:
         """Let other workers take the next batch; those there were end what they have, and then themselves.
@@ -234,7 +237,7 @@ class Desk:
 
     def _ran(self, batch: Batch) -> Seconds:
         """Note how long a batch took that went well; return the time."""
-        now = self._loop.time()
+        now = self.now()
         self.counts.ran(batch, now)
         return now
 
@@ -247,7 +250,7 @@ class Desk:
     def _pump(self) -> None:
         self._due = False
         while True:
-            decision = self.scheduler.start(now := self._loop.time())
+            decision = self.scheduler.start(now := self.now())
             for request in decision.expired:
                 self.counts.failures["expired"] += 1
                 self._settle(request.number, Problem(504, "the answer would have come too late; the request was not executed."))
@@ -320,7 +323,7 @@ class Desk:
         problem = Problem(status, text)
         if lost:
             self._count_workers()
-        failed = self.scheduler.fail(self._loop.time(), batch, memory=memory, lost=lost)
+        failed = self.scheduler.fail(self.now(), batch, memory=memory, lost=lost)
         self.counts.failures["retried"] += len(failed) < len(batch.requests)
         for request in failed:
             if lost:
@@ -352,16 +355,22 @@ class Desk:
     def _watch_expiry(self) -> None:
         """See to it that a request is told at its deadline, not when the next batch ends."""
         due = self.scheduler.next_deadline()
-        if self._expiry is not None and (due is None or due < self._expiry.when() or self._expiry.when() <= self._loop.time()):
+        if self._expiry is not None:
+            if due == self._expires:
+                return
             self._expiry.cancel()
-            self._expiry = None
-        if due is not None and self._expiry is None:
-            self._expiry = self._loop.call_at(due, self._pump)
+        self._expires, self._expiry = due, None
+        if due is not None:
+            self._expiry = self._loop.call_later(max(0.0, due - self.now()) + GRAIN, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        self._pump()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            now = self._loop.time()
+            now = self.now()
             for held in [h for h in self._held.values() if h.watch is None and h.gone is not None]:
                 if now - held.request.arrived > LOOK:
                     held.watch = self._loop.create_task(self._wait_gone(held))

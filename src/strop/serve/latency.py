@@ -24,8 +24,6 @@ prove better; forgotten, it is predicted from the sizes that still run. The late
 REFRESH: Seconds = 20e-3
 """Time spent in batches between two looks at what they taught: rare for quick models, after each batch for slow ones."""
 LIKELY: Ratio = 0.95
-KNEE: Ratio = 0.95
-"""Share of the best rate that a batch must reach to be called worth while."""
 SHORTEST: Seconds = 1e-6
 """What a batch counts as that a coarse clock saw take no time."""
 COMPILING: Ratio = 3.0
@@ -57,7 +55,7 @@ class _Curve:
     seen: list[deque[tuple[Seconds, Seconds]]]
     typical: list[Seconds] = field(default_factory=list)
     likely: list[Seconds] = field(default_factory=list)
-    sizes: dict[Seconds, tuple[int, int]] = field(default_factory=dict)
+    best: dict[Seconds, int] = field(default_factory=dict)
     unread: Seconds = 0.0
 
 
@@ -93,19 +91,11 @@ class LatencyModel:
 
     def best_rows(self, width: int, limit: Seconds) -> int:
         """Return the rows of the batch with most rows per second among those that typically end within ``limit``; at least 1."""
-        return self._sizes(width, limit)[0]
-
-    def knee_rows(self, width: int, limit: Seconds) -> int:
-        """Return the rows of the smallest batch that comes within ``1 - KNEE`` of the rate of :meth:`best_rows`."""
-        return self._sizes(width, limit)[1]
-
-    def _sizes(self, width: int, limit: Seconds) -> tuple[int, int]:
         curve = self._curve(width)
-        if limit not in curve.sizes:
+        if limit not in curve.best:
             rates = [rows / curve.typical[rows] for rows in range(1, self._most + 1) if curve.typical[rows] <= limit] or [1.0]
-            knee = next(place for place, rate in enumerate(rates) if rate >= KNEE * max(rates))
-            curve.sizes[limit] = rates.index(max(rates)) + 1, knee + 1
-        return curve.sizes[limit]
+            curve.best[limit] = rates.index(max(rates)) + 1
+        return curve.best[limit]
 
     def observe(self, width: int, rows: int, seconds: Seconds, now: Seconds = 0.0) -> Ratio:
         """Learn from a batch that ended ``now``; return its time as a ratio of the typical one predicted."""
@@ -167,7 +157,7 @@ class LatencyModel:
             typical.append(middle)
             likely.append(max(ordered[min(len(ordered) - 1, int(LIKELY * len(ordered)))] * scale, middle))
         curve.typical, curve.likely = self._table(typical), self._table(likely)
-        curve.sizes.clear()
+        curve.best.clear()
         curve.unread = 0.0
 
     def _table(self, at_knots: list[Seconds]) -> list[Seconds]:

@@ -53,16 +53,16 @@ class Lookback:
         self._readings: deque[_Reading] = deque(maxlen=RECENT + 1)
         self.series: dict[str, deque[float | None]] = {}
         self.resources: Resources = read_resources()
-        self._readings.append(self._read(asyncio.get_running_loop().time()))
+        self._readings.append(self._read(app.desk.now()))
 
     async def run(self) -> None:
         """Take a point every second, for ever."""
         while True:
             await asyncio.sleep(STEP)
-            self.take(asyncio.get_running_loop().time())
+            self.take(self._app.desk.now())
 
     def take(self, now: Seconds) -> None:
-        """Add the point that ends at ``now`` (on the event loop's clock)."""
+        """Add the point that ends at ``now`` (on the desk's clock)."""
         self.resources = read_resources()
         before, new = self._readings[-1], self._read(now)
         self._readings.append(new)

@@ -40,7 +40,7 @@ class Policy:
     scale: Ratio = 1.0
     headroom: Ratio = 0.0
     max_bytes: Bytes = 1 << 30
-    guard: Ratio = 0.1
+    guard: Ratio = 0.05
     ageing: Seconds = 0.0
     admission: bool = True
     early_drop: bool = True

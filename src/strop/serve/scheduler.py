@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from strop.serve.accounts import Accounts
 from strop.serve.latency import LatencyModel
+from strop.serve.pace import Pace
 from strop.serve.policy import Policy
 from strop.serve.queue import Queue
 from strop.serve.request import Bucket, Outcome, Request
@@ -91,6 +93,7 @@ class Scheduler:
     def __init__(self, policy: Policy, latency: LatencyModel, room: Callable[[], Ratio] = lambda: 1.0) -> None:
         self.policy, self.latency, self.accounts = policy, latency, Accounts()
         self.queue = Queue(policy.ageing)
+        self.pace = Pace()
         self.running: list[Batch] = []
         self.away = 0
         self.limit = RowLimit(policy.max_rows, first=policy.first_rows, scale=policy.scale, headroom=policy.headroom, room=room)
@@ -121,6 +124,7 @@ class Scheduler:
     def offer(self, now: Seconds, request: Request) -> Refusal | None:
         """Take a request, or say why not. Every call is one request sent."""
         self.accounts.begin()
+        self.pace.count(now, request.bucket, request.rows)
         refusal = self._refusal(now, request)
         if refusal is not None:
             self.accounts.end(Outcome.REFUSED)
@@ -219,14 +223,17 @@ class Scheduler:
 
     def backlog(self, now: Seconds, level: int) -> Seconds:
         """Return the time until all work that a request of ``level`` would wait for is likely done."""
-        running = sum(max(0.0, batch.expected - now) for batch in self.running)
         waiting = sum(
             rows * self._row_seconds(bucket)
             for bucket, levels in self.queue.rows.items()
             for other, rows in levels.items()
             if other <= level
         )
-        return (running + waiting) / self.executors
+        return self._running(now) + waiting / self.executors
+
+    def _running(self, now: Seconds) -> Seconds:
+        """Return the time until what runs is likely done; of several executors the mean."""
+        return sum(max(0.0, batch.expected - now) for batch in self.running) / self.executors
 
     def _refusal(self, now: Seconds, request: Request) -> Refusal | None:
         if self.queue.size + request.size > self.policy.max_bytes and self.queue.size:
@@ -239,20 +246,19 @@ class Scheduler:
     def _ready(self, now: Seconds, request: Request) -> Seconds:
         """Return the time until a request that comes now would be answered, in a batch as full as its bucket makes it.
 
-        Promising it a small batch would fill the queue with requests that only small batches can still save.
+        Promising it a small batch would fill the queue with requests that only small batches can still save. So the batch it is
+        promised also holds those that will likely have come when what runs, and what fills whole batches of its bucket, is done.
         """
+        bucket = request.bucket
         if not self.running and not len(self.queue):
-            return self._promise(request.bucket.width, request.rows)
-        bucket, best = request.bucket, self._best_rows(request.bucket)
-        knee = min(best, self.latency.knee_rows(bucket.width, self.policy.objective / 2))
+            return self._promise(bucket.width, request.rows)
+        best, seconds = self._best_rows(bucket), self._row_seconds(bucket) / self.executors
         ahead = sum(rows for level, rows in self.queue.rows.get(bucket, {}).items() if level <= request.level)
         beside = ahead % best
-        rows = knee if ahead > beside else min(knee, beside + request.rows)
-        return (
-            self.backlog(now, request.level)
-            - beside * self._row_seconds(bucket) / self.executors
-            + self._promise(bucket.width, max(rows, request.rows))
-        )
+        until = self._running(now) + (ahead - beside) * seconds
+        coming = int(until * self.pace.rate(bucket) / self.executors)
+        rows = max(request.rows, min(best, beside + request.rows + coming))
+        return self.backlog(now, request.level) - beside * seconds + self._promise(bucket.width, rows)
 
     def _halved(self) -> Iterator[Request]:
         return (request for half in self._halves for request in half if self.is_open(request.number))
@@ -317,12 +323,24 @@ class Scheduler:
         return self.latency.typical(bucket.width, rows) / rows
 
     def _best_rows(self, bucket: Bucket) -> int:
-        """Return the rows of the batch that serves a bucket fastest, with time left for those that come while it runs."""
-        half, wanted = self.policy.objective / 2, self.policy.min_rows
-        best = self.latency.best_rows(bucket.width, half)
-        if best < wanted and self.latency.typical(bucket.width, wanted) <= half:
+        """Return the rows of the batch that serves a bucket fastest."""
+        best, wanted = self.latency.best_rows(bucket.width, self._span(bucket)), self.policy.min_rows
+        if best < wanted and self.latency.typical(bucket.width, wanted) <= self.policy.objective / 2:
             best = wanted
         return min(self.limit.rows, best)
+
+    def _span(self, bucket: Bucket) -> Seconds:
+        """Return the time that a batch may take.
+
+        Half the objective leaves those that come while it runs time for the next one. Where they come more quickly, the next one
+        needs only the latest of them to be full: it may take what the objective leaves when those have come.
+        """
+        width, pace, objective = bucket.width, self.pace.rate(bucket) / self.executors, self.policy.objective
+        half = objective / 2
+        if pace <= 0:
+            return half
+        fresh = bisect_right(range(1, self.limit.rows + 1), objective, key=lambda rows: rows / pace + self._promise(width, rows))
+        return max(half, self.latency.typical(width, fresh))
 
     def _promise(self, width: int, rows: int) -> Seconds:
         return (1 + self.policy.guard) * self.latency.likely(width, rows)
