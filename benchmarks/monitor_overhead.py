@@ -23,7 +23,7 @@ import strop
 from strop.contract.recipe import Recipe
 from strop.instructions.training.i13_numeric_stability_monitor import NumericStabilityMonitor
 from strop.measure.arm import Arm
-from strop.measure.collect import block_plan, profile, take_pair
+from strop.measure.collect import BlockPlan, block_plan, profile, take_pair
 from strop.measure.host import read_host
 from strop.measure.judge import judge_confirm
 from strop.measure.plan import ConfirmPlan
@@ -56,6 +56,7 @@ def measure(reference: str, plan: ConfirmPlan, folder: Path) -> dict[str, object
     arms = {"baseline": Recipe(), "candidate": Recipe([NumericStabilityMonitor()])}
     pairs: list[Pair] = []
     points: tuple[str, ...] = ()
+    blocks: BlockPlan | None = None  # how an arm re-warms does not change between its processes: one look serves all rounds
     for number in range(plan.rounds):
         specs = [shop.arm(Planned(recipe), name) for name, recipe in arms.items()]
         logs = [folder / f"{spec.name}-{number}.log" for spec in specs]
@@ -63,13 +64,11 @@ def measure(reference: str, plan: ConfirmPlan, folder: Path) -> dict[str, object
             Arm.start(specs[0], seed=10 + number, log=logs[0]) as plain,
             Arm.start(specs[1], seed=20 + number, log=logs[1]) as watched,
         ):
-            profiles = []
             with ThreadPoolExecutor(2) as both:
                 list(both.map(Arm.load, (plain, watched)))
             for one in (plain, watched):
                 one.warm(rule=WarmRule(max_seconds=2.0))
-                profiles.append(profile(one))
-            points, blocks = tuple(plain.points), block_plan(*profiles)
+            points, blocks = tuple(plain.points), blocks or block_plan(profile(plain), profile(watched))
             for _ in range(plan.pairs):
                 pairs.append(take_pair(plain, watched, blocks, seed=0, comparison="monitor", index=len(pairs), round=number))
             counted = watched.call("told")["tallies"]
