@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,16 @@ import pytest
 
 from strop.serve.app import App
 from strop.serve.call import InferenceCall
+from strop.serve.desk import Desk
+from strop.serve.latency import LatencyModel, Seed
+from strop.serve.policy import Policy
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
+from strop.serve.scheduler import Scheduler
+from strop.serve.server import new_loop
+from strop.serve.stack import Stacker
 from strop.serve.workers import out_of_memory
-from tests.serve.conftest import HUNGRY, POISON, SHORT, STUCK, Doubler
+from tests.serve.conftest import HUNGRY, POISON, SHORT, STUCK, Doubler, plain_signature
 
 Within = Callable[..., Any]
 
@@ -69,6 +76,21 @@ def test_quick_batches_run_where_they_are_and_slow_ones_in_a_thread(within: With
 
     assert within(act, expected=1e-4)
     assert not within(act, expected=1e-2)
+
+
+def test_time_has_a_finer_grain_than_the_server_s_loop() -> None:
+    async def act() -> None:
+        latency = LatencyModel([Seed(width=4, rows=1, seconds=1e-3)], 8)
+        desk = Desk(Doubler(), Stacker(plain_signature(None, 4)), Scheduler(Policy(objective=1.0, max_rows=8), latency))
+        times = []
+        for _ in range(20):
+            times.append(desk.now())
+            time.sleep(1e-4)
+        assert len(set(times)) == len(times), "uvloop's own clock stands still for a millisecond"
+        await desk.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(act())
 
 
 @pytest.mark.parametrize("expected", [1e-4, 2e-3], ids=["here", "in a thread"])
