@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-import torch
 
 from examples.data import DataAbsentError
-
-
-@pytest.fixture
-def all_cores() -> Iterator[None]:
-    """Batches of a real model are large enough for threads to pay."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    yield
-    torch.set_num_threads(before)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from strop.pipeline import Outcome, legal, train
 from strop.surgery.saved import SavedBytes
 from strop.trial.training import training_draft
 
-pytestmark = pytest.mark.usefixtures("all_cores")
 RECIPE = Path(example.__file__).with_name("recipe.yaml")
 
 

@@ -18,7 +18,6 @@ from strop.instructions.training.i13_numeric_stability_monitor import NumericSta
 from strop.measure.host import Host
 from strop.pipeline import Outcome, legal, train
 
-pytestmark = pytest.mark.usefixtures("all_cores")
 RECIPE = Path(example.__file__).with_name("recipe.yaml")
 
 
