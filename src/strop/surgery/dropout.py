@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,12 +32,17 @@ class SharedBitsDropout(nn.Dropout):
         return dropped
 
 
+def drawn(shape: Sequence[int], levels: int) -> Tensor:
+    """Draw which elements are kept: boolean, of that shape, each false with probability ``levels / LEVELS``."""
+    elements = math.prod(shape)
+    words = torch.empty(-(-elements // LANES), dtype=torch.int64).random_(-(2**63), None)
+    return words.view(torch.int16)[:elements].view(shape) >= levels - LEVELS // 2
+
+
 class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, levels: int) -> Tensor:
-        words = torch.empty(-(-input.numel() // LANES), dtype=torch.int64).random_(-(2**63), None)
-        drawn = words.view(torch.int16)[: input.numel()].view(input.shape)
-        keep, ctx.scale = drawn >= levels - LEVELS // 2, LEVELS / (LEVELS - levels)
+        keep, ctx.scale = drawn(input.shape, levels), LEVELS / (LEVELS - levels)
         ctx.save_for_backward(keep)
         return input * keep.to(input.dtype).mul_(ctx.scale)
 

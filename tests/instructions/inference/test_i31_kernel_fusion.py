@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from strop.contract.draft import Draft
 from strop.contract.recipe import Recipe
@@ -102,6 +102,37 @@ def test_in_training_the_update_is_fused_the_dropout_shares_bits_and_both_are_ta
     }
     assert seen[0][0] is True and "SharedBitsDropout" in seen[0][1]
     assert [type(m) for m in draft.model.modules() if isinstance(m, nn.Dropout)] == [nn.Dropout]
+
+
+class Attends(TinyAttention):
+    """Drops a part of what it attends to."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__()
+        self.embed = nn.Sequential(self.embed, AttendsToItself())  # type: ignore[assignment]
+
+
+class AttendsToItself(nn.Module):
+    """Attention of one head, a fifth of its weights dropped while training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, length, width) to the same."""
+        x = x[:, None]
+        return nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.2 if self.training else 0.0)[:, 0]
+
+
+def test_in_training_attention_with_dropout_shares_bits_until_the_end() -> None:
+    draft, seen = training_draft(model=lambda: Attends()), []
+
+    def look(loop: TrainingLoop) -> None:
+        seen.append([name for name, m in loop.model.named_modules() if "forward" in vars(m)])
+        loop.run()
+
+    done = train(draft, Recipe([KernelFusion(rules=("attention",))]), HOST, run=look)
+    assert done.outcome is Outcome.PREPARED, done.reason
+    assert done.tallies["kernel_fusion"] == {"modules that attend by narrow products": 1}
+    assert seen == [["embed.1"]] and not any("forward" in vars(m) for m in draft.model.modules())
 
 
 def test_training_by_the_fused_update_ends_with_the_same_weights_up_to_rounding() -> None:

@@ -15,11 +15,19 @@ from strop.errors import PrepareError
 from strop.measure.host import Host
 
 Rule = Literal[
-    "conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias", "optimizer", "dropout", "embedding"
+    "conv2d+bn",
+    "conv2d+activation",
+    "linear+activation",
+    "conv2d+bias",
+    "matmul+bias",
+    "optimizer",
+    "dropout",
+    "attention",
+    "embedding",
 ]
 ALL: tuple[Rule, ...] = ("conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias")
 FOLD: tuple[Rule, ...] = ("conv2d+bn",)
-TRAIN: tuple[Rule, ...] = ("optimizer", "dropout", "embedding")
+TRAIN: tuple[Rule, ...] = ("optimizer", "dropout", "attention", "embedding")
 TOLERANCE = 1e-3
 """Largest departure after surgery, relative to the largest answer; rounding stays two orders of magnitude below."""
 
@@ -36,12 +44,13 @@ class KernelFusion(Instruction):
         ("SAME" as in TensorFlow) is understood. ``conv2d+bias`` and ``matmul+bias`` pack the layers that have no
         activation behind them. The answers on those inputs are compared before and after; a departure beyond rounding
         fails the preparation.
-        While training there are three rules of its own. ``optimizer`` updates a parameter in one kernel instead of a dozen
+        While training there are four rules of its own. ``optimizer`` updates a parameter in one kernel instead of a dozen
         (torch's fused Adam, AdamW or SGD, same settings). ``dropout`` draws the masks of torch's dropout layers on
         a processor sixteen bits an element, so that one random number serves four; the masks are others, as with another
-        seed, and as probable. ``embedding`` gathers the rows of the largest embedding that the samples use, at most half of
-        them, in a table of their own, and trains only that; the others would get no gradient, and keep their values where
-        weight decay would shrink them.
+        seed, and as probable. ``attention`` draws those of attention alike, and keeps its products as narrow and its softmax
+        as wide as autocast leaves them, where torch's path for dropout widens both. ``embedding`` gathers the rows of the
+        largest embedding that the samples use, at most half of them, in a table of their own, and trains only that; the
+        others would get no gradient, and keep their values where weight decay would shrink them.
 
     Why it helps:
         Intermediate answers are not written to memory and read back, fewer kernels are launched, and oneDNN's blocked
@@ -52,8 +61,8 @@ class KernelFusion(Instruction):
     When it does not:
         Engines and compilers fuse by themselves, so every rule but ``conv2d+bn`` excludes them. Models that spend their
         time in attention or normalisation. Activations called as functions, not as modules, stay. Packed weights are
-        kept beside the plain ones and take their size in memory again. Dropout called as a function, as inside attention,
-        stays; optimizers of other classes stay.
+        kept beside the plain ones and take their size in memory again. Dropout called as a function stays, and so does attention
+        without dropout, off the processor or inside torch's own ``MultiheadAttention``; optimizers of other classes stay.
 
     Settings:
         rules: which patterns to look for; only conv2d+bn may be combined with an engine, and those for training stand by
@@ -86,7 +95,7 @@ class KernelFusion(Instruction):
     @property
     def fidelity(self) -> Fidelity:
         """Rounding, but for the rules that lead a training along another path."""
-        return Fidelity.LOSSY if {"dropout", "embedding"} & set(self.rules) else Fidelity.ROUNDING
+        return Fidelity.LOSSY if {"dropout", "attention", "embedding"} & set(self.rules) else Fidelity.ROUNDING
 
     @property
     def _training(self) -> bool:
@@ -133,7 +142,9 @@ class KernelFusion(Instruction):
             tally.add("embedding rows that no sample uses", rows.split(draft.model, draft.training))
 
     def at_optimize(self, draft: Draft, tally: Tally) -> None:
-        """Fuse the update of the optimizer, and let dropout layers share random bits; count per rule."""
+        """Fuse the update of the optimizer, and let dropout and attention share random bits; count per rule."""
+        from strop.loop.rehearse import first_batch, rehearse
+        from strop.surgery.attention import share_attention
         from strop.surgery.dropout import share_bits
         from strop.surgery.optimizers import fused
 
@@ -147,12 +158,17 @@ class KernelFusion(Instruction):
                 plan.optimizer = lambda model: fused(plain(model)) or plain(model)
         if "dropout" in self.rules:
             tally.add("dropout layers that share random bits", share_bits(draft.model))
+        if "attention" in self.rules and len(plan.data):  # a loop of the caller's own has no batch to watch
+            batch = first_batch(plan)
+            shared = share_attention(draft.model, lambda: rehearse(draft.model, plan, batch))
+            tally.add("modules that attend by narrow products", shared)
 
     def at_finish(self, draft: Draft, tally: Tally) -> None:
-        """Make dropout layers and the embedding torch's again."""
+        """Make dropout layers, attention and the embedding torch's again."""
         if self._training:
-            from strop.surgery import dropout, rows
+            from strop.surgery import attention, dropout, rows
 
+            attention.undo(draft.model)
             dropout.undo(draft.model)
             rows.undo(draft.model)
 
