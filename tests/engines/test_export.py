@@ -78,3 +78,15 @@ def test_random_numbers_are_no_state(tiny: SimpleNamespace) -> None:
 
     program = export_program(tiny.draft(Noisy(), [torch.randn(2, 3), torch.zeros(3, 3)]))
     assert "randn" in str(program.graph)
+
+
+def test_a_model_that_fails_on_the_stretched_example_is_a_prepare_error(tiny: SimpleNamespace) -> None:
+    class OnlyOne(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            if 2 in (len(x), len(y)):
+                raise ValueError("no two")
+            return x.sum() + y.sum()
+
+    draft = tiny.draft(OnlyOne(), [(torch.ones(1), torch.ones(3)), (torch.ones(3), torch.ones(1))])
+    with pytest.raises(PrepareError, match="OnlyOne fails on the example that it is to be exported with: no two"):
+        export_program(draft)

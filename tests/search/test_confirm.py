@@ -190,7 +190,7 @@ def test_a_speed_that_fresh_processes_do_not_show_is_not_claimed(theta: float, v
 def test_a_claim_rests_on_enough_rounds_or_on_none(rounds: int, exact: bool, holds: bool, ledger: Ledger) -> None:
     claim = confirm(Planted(ledger, rounds=rounds, exact=exact), RESULT, SCREENED, 0.05)  # type: ignore[arg-type]
     assert claim.holds is holds
-    assert claim.problem == ("" if holds else "the time ran out before the claim was measured")
+    assert claim.problem == ("" if holds else "the time ran out before the claim was measured; give a larger budget")
 
 
 @pytest.mark.parametrize(("code", "holds"), [("cached-results", False), ("timed-answers-differ", False), ("other-doubt", True)])

@@ -122,7 +122,11 @@ def _check_stateless(draft: Draft, leaves: Sequence[Tensor]) -> None:
     with torch.no_grad(), torch.random.fork_rng(devices=()):
         for _ in range(2):
             torch.manual_seed(draft.seed)
-            outputs, _ = flatten(draft.model(*args, **kwargs))
+            try:
+                outputs, _ = flatten(draft.model(*args, **kwargs))
+            except Exception as error:  # the user's own code, on an example that may have been stretched for the exporter
+                message = f"{type(draft.model).__name__} fails on the example that it is to be exported with"
+                raise PrepareError(f"{message}: {_first_lines(error)}") from error
             answers.append([torch.as_tensor(output).clone() for output in outputs])
     if not all(starmap(_alike, zip(*answers, strict=True))):
         raise PrepareError(

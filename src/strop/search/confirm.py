@@ -64,7 +64,7 @@ class Confirmation:
         if self.quality is not None and self.quality.guard is not Guard.HELD:
             return f"{self.quality.guard.value}: {self.quality.describe()}"
         if self.row is None:
-            return "the time ran out before the claim was measured"
+            return "the time ran out before the claim was measured; give a larger budget"
         caught = [f["message"] for f in self.row["checks"] if f["code"] in DISHONEST]
         if caught:
             return f"an audit failed: {caught[0]}"

@@ -49,7 +49,7 @@ class GoodputClaim:
     def problem(self) -> str:
         """Why it does not hold, in words; empty when it does."""
         if self.comparison is None:
-            return str(self.timing["failed"] or "the time ran out before the claim was measured")
+            return str(self.timing["failed"] or "the time ran out before the claim was measured; give a larger budget")
         if self.timing["failed"]:
             return str(self.timing["failed"])
         verdict = self.comparison.verdict
