@@ -8,6 +8,7 @@ import pytest
 
 from strop.measure.result import Verdict
 from strop.search import placebo
+from strop.search.budget import CLOSING, Budget
 from strop.search.placebo import doubt
 from strop.search.request import Request
 from tests.measure.test_judge import pair
@@ -17,12 +18,14 @@ from tests.search.conftest import compared
 class Fresh:
     """A session whose fresh pairs of processes differ by planted amounts, one for each round."""
 
-    def __init__(self, luck: list[float]) -> None:
+    def __init__(self, luck: list[float], left: float = 1000.0) -> None:
         self.luck, self.asked, self.told = luck, [], []  # type: ignore[var-annotated]
         self.request, self.baseline = Request(), SimpleNamespace()
         self.points = ("p0",)
         self.bench = self
-        self.ledger = SimpleNamespace(step=lambda key, measure: measure())
+        self.ledger = SimpleNamespace(step=lambda key, measure: measure(), done=lambda key: self.known)
+        self.left, self.known, self.reserved, self.pair_seconds = left, False, 30.0, 1.0
+        self.budget = Budget(self.left + CLOSING, lambda: 0.0)
 
     def confirm(self, name: str, baseline: Any, candidate: Any, plan: Any) -> list[Any]:
         assert baseline is candidate is self.baseline
@@ -33,6 +36,9 @@ class Fresh:
             for number, luck in enumerate(self.luck[: plan.rounds])
             for i in range(plan.pairs)
         ]
+
+    def original(self) -> Any:
+        return SimpleNamespace(seconds=5.0)
 
     def tell(self, name: str, text: str, **_: Any) -> None:
         self.told.append(text)
@@ -70,3 +76,18 @@ def test_a_placebo_that_wins_on_fresh_processes_too_spoils_the_run(shift: float,
     found = doubt(session, compared(-shift, Verdict.FASTER))
     assert found is not None and found.code == "placebo-kept"
     assert f"confirmed {word}" in found.message
+
+
+def test_without_time_for_fresh_processes_the_difference_is_reported_as_open() -> None:
+    """Three rounds of two starts of 5 s and their pairs, beside 30 s that confirming needs."""
+    session: Any = Fresh([0.3, 0.3, 0.3], left=50.0)
+    found = doubt(session, compared(0.18, Verdict.FASTER))
+    assert found is not None and found.code == "process-luck" and session.asked == []
+    assert "the budget holds no fresh ones" in found.message
+
+
+def test_what_is_on_record_already_is_judged_without_any_time() -> None:
+    session: Any = Fresh([0.3, 0.302, 0.298], left=50.0)
+    session.known = True
+    found = doubt(session, compared(0.18, Verdict.FASTER))
+    assert found is not None and found.code == "placebo-kept"

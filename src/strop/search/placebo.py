@@ -19,7 +19,8 @@ def doubt(run: Run, screened: Comparison) -> Finding | None:
     """Return what a placebo that screening found to differ says about the run; ``None`` when it found no difference.
 
     Two processes of one model can differ for as long as they live (where their memory came to lie). Screening takes that
-    for a difference, as it does with any candidate; a claim is made from fresh processes, so the placebo gets the same chance.
+    for a difference, as it does with any candidate; a claim is made from fresh processes, so the placebo gets the same chance,
+    where the budget holds fresh ones for both.
     """
     if screened.verdict not in (Verdict.FASTER, Verdict.SLOWER):
         return None
@@ -36,6 +37,15 @@ def doubt(run: Run, screened: Comparison) -> Finding | None:
         return {"judgement": record_judgement(run.ledger, "placebo-confirm", plan, pairs, run.bench.points)}
 
     difference = f"two processes of the original differed by ×{screened.speedup.estimate:.2f} for as long as they lived"
+    known = run.ledger.done("placebo-confirm")
+    if not known and not run.budget.allows(
+        LEAST_ROUNDS * (2 * run.original().seconds + FAR_ROUND * run.pair_seconds), run.reserved
+    ):
+        return Finding(
+            code="process-luck",
+            message=f"{difference}; the budget holds no fresh ones to see whether that was luck",
+            advice="screening errs by as much here; claims rest on fresh processes. Give a longer budget, or a quieter machine",
+        )
     run.tell("warning", f"{difference}; comparing fresh ones", level=Level.WARNING)
     confirmed = read_comparisons(run.ledger.step("placebo-confirm", measure)["judgement"])["all"]
     if confirmed.verdict in (Verdict.FASTER, Verdict.SLOWER):
