@@ -83,7 +83,7 @@ def test_on_a_terminal_there_is_colour_unless_forbidden(monkeypatch: pytest.Monk
 
 def test_every_table_of_the_page_is_told() -> None:
     titles = [table.title for table in all_tables(sample_report())]
-    assert len(titles) == len(set(titles)) == 14
+    assert len(titles) == len(set(titles)) == 15
 
 
 def test_importing_the_report_needs_no_rich_and_no_torch() -> None:

@@ -27,9 +27,11 @@ from strop.report import (
     RooflinePoint,
     RunReport,
     Samples,
+    SeedTime,
     Subject,
     Suggestion,
     Tail,
+    TimeToTarget,
     Trial,
     break_even_calls,
 )
@@ -146,6 +148,7 @@ def sample_report() -> RunReport:
         findings=_findings(),
         samples=(samples("batch 1", 6.42), samples("batch 32", 5.88, spread=0.02)),
         pareto=_pareto(),
+        time_to_target=_time_to_target(),
         roofline=_roofline(),
         environment=_environment(),
         commands=_commands(),
@@ -340,3 +343,9 @@ def _pareto() -> Pareto:
     )
     points = tuple(ParetoPoint(label=a, latency=b, quality=c, phase=d, status=e) for a, b, c, d, e in rows)
     return Pareto(point="batch 1", metric="accuracy", points=points, limit=0.9036)
+
+
+def _time_to_target() -> TimeToTarget:
+    row = SeedTime(target=0.9, baseline_seconds=60.0, baseline_steps=75, result_seconds=16.0, result_steps=75)
+    seeds = tuple(replace(row, baseline_seconds=60.0 + seed) for seed in range(5))
+    return TimeToTarget(what="accuracy", looks=6, seeds=seeds, sooner=Interval(low=3.2, estimate=3.5, high=3.8, confidence=0.95))
