@@ -188,6 +188,23 @@ def test_a_loss_of_quality_is_refused_and_what_changes_less_takes_its_place(tuni
     assert len([text for text, _ in world.courses if text == "baseline"]) == SEEDS  # trained once for all claims
 
 
+def test_a_claim_that_the_time_left_does_not_hold_is_not_begun(tuning: Callable[..., Planted]) -> None:
+    """So that the run ends with what was judged, and not with what was not."""
+    world = World(gains={BUCKETING: 1.5, AMP: 2.0}, scores={AMP: -0.3})
+    run, told = tuning(world, only=(BUCKETING, AMP)), []
+    run.observer = lambda event: told.append(event.name)
+
+    def late(recipe: Recipe, number: int, expected: float) -> dict[str, Any]:
+        score = Planted._train(run, recipe, number, expected)
+        world.now = 3550.0 if len(world.courses) == 2 * SEEDS else world.now
+        return score
+
+    run._train = late  # type: ignore[method-assign]
+    found = tune(run)
+    assert len(found.claims) == 1 and "worse quality" in found.claims[0].problem
+    assert "confirm.skipped" in told and len(world.courses) == 2 * SEEDS
+
+
 def test_a_training_that_fails_takes_the_claim_away(tuning: Callable[..., Planted]) -> None:
     world = World(gains={AMP: 2.0}, course_fault="training diverged: planted")
     found = tune(tuning(world, only=(AMP,)))

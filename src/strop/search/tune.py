@@ -23,6 +23,7 @@ from strop.search.climb import NO_TIME, STEP_DELTA, WORTH_TRYING, Stack, Standin
 from strop.search.kinds import lossy_part
 from strop.search.placebo import PLACEBO_KEPT, doubt
 from strop.search.proposals import Proposal, additions, groups, removals, variants
+from strop.search.run import LEAST_ROUNDS
 from strop.search.training_claim import TrainingClaim, claim
 from strop.search.trials import Trial
 from strop.search.tuning import SEEDS, Price, Tuning
@@ -94,6 +95,8 @@ def _race_and_claim(tuning: Tuning, found: Tuned) -> None:
     """Race and claim; where the quality of a claim falls, go on without what changes the training so."""
     race, alpha = _Race(tuning, found.standing), FIRST_SHARE * tuning.request.alpha
     while len(found.claims) < MOST_CLAIMS and (stack := race.run()) is not None:
+        if found.claims and not _claimable(tuning, stack):
+            return
         tested = claim(tuning, stack, alpha)
         found.claims.append(tested)
         if tested.holds:
@@ -105,6 +108,18 @@ def _race_and_claim(tuning: Tuning, found: Tuned) -> None:
         race.refuse(changing)
         tuning.expect()
         alpha = (1 - FIRST_SHARE) / (MOST_CLAIMS - 1) * tuning.request.alpha
+
+
+def _claimable(tuning: Tuning, stack: Stack) -> bool:
+    """Whether the time left holds another claim; one that is begun and not ended would hide what was judged before it."""
+    price, known = Price.from_json(stack.trial.row["price"]), tuning.ledger.done(f"registered/{stack.recipe.key}")
+    needed = tuning.rounds_seconds(LEAST_ROUNDS, price, stack.screened) + tuning.quality_seconds(price)
+    if known or tuning.budget.allows(needed, 0.0):
+        return True
+    left = show_seconds(max(0.0, tuning.budget.left))
+    short = f"{stack.recipe} is not claimed: that takes about {show_seconds(needed)}, and {left} are left"
+    tuning.tell("confirm.skipped", short, level=Level.WARNING)
+    return False
 
 
 def _contributions(tuning: Tuning, kept: Recipe, standing: Standing) -> list[tuple[str, dict[str, Any]]]:
