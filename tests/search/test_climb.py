@@ -236,6 +236,18 @@ def test_additions_that_give_little_make_the_next_ones_promise_less(world: Any, 
     assert learned < tried()
 
 
+def test_what_an_addition_gave_on_one_stack_is_expected_of_it_on_the_next(world: Any) -> None:
+    climber, compared = module._Climber(world(truth).session(), {29: 8.0}), 0
+    while (chosen := climber.next()) is not None:
+        climber.attempt(chosen)
+        for addition in filter(lambda p: p.against, climber._proposals()):
+            stack, gave = climber._stack(addition.against), climber._gave.get(climber._change(addition))
+            if gave is not None:
+                assert stack is not None and addition.mean == pytest.approx(stack.gain + gave)
+                compared += 1
+    assert compared > 0
+
+
 def test_without_a_teacher_no_student_is_proposed(world: Any) -> None:
     planted = world(truth)
     standing = climb(planted.session(), {})

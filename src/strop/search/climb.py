@@ -122,6 +122,7 @@ class _Climber:
         self._tried: set[str] = set()
         self._spent: list[Seconds] = []
         self._surprise, self._additions = 0.0, 0
+        self._gave: dict[frozenset[str], float] = {}
         names = [str(p.recipe) for p in self._waiting.values()]
         session.tell("race.started", f"{len(names)} groups to try", recipes=names)
 
@@ -167,8 +168,11 @@ class _Climber:
         self._standing.trials.append(trial)
         if not known:
             self._spent.append(session.ledger.elapsed - before)
-        if stack is not None and trial.speedup and proposal.spread == STEP_SPREAD:
-            self._learn_surprise(math.log(trial.speedup) - (proposal.mean - stack.gain))
+        if stack is not None and trial.speedup:
+            gave = math.log(trial.speedup)
+            if proposal.spread == STEP_SPREAD:
+                self._learn_surprise(gave - (proposal.mean - stack.gain))
+            self._gave[self._change(proposal)] = gave
         if trial.status == "faster":
             self._place(trial, prepared, seat, stack)
         elif stack is None:
@@ -193,8 +197,16 @@ class _Climber:
         return [*map(self._informed, self._waiting.values()), *map(self._sobered, fresh)]
 
     def _sobered(self, addition: Proposal) -> Proposal:
-        """Expect of the next addition what the additions so far gave beyond, or were short of, what was expected of them."""
+        """Expect of an addition what it gave on another stack; else, correct it by how additions surprised so far."""
+        stack = self._stack(addition.against)
+        gave = self._gave.get(self._change(addition))
+        if stack is not None and gave is not None:
+            return replace(addition, mean=stack.gain + gave)
         return replace(addition, mean=addition.mean + self._surprise) if addition.spread == STEP_SPREAD else addition
+
+    def _change(self, addition: Proposal) -> frozenset[str]:
+        stack = self._stack(addition.against)
+        return frozenset(map(str, addition.recipe)) - frozenset(map(str, stack.recipe if stack is not None else ()))
 
     def _informed(self, group: Proposal) -> Proposal:
         """Believe what the same instructions gave with other settings, on another engine say, more than the prediction."""
