@@ -113,7 +113,7 @@ class Tuning(Run):
         """Return what the whole trainings take; those of the plain training that are on record are not repeated."""
         if self.workload.metric.unjudged:
             return 0.0
-        undone = sum(not self.ledger.done(self._course_key(self.baseline.recipe, number)) for number in range(SEEDS))
+        undone = sum(not self.ledger.done(course_key(self.baseline.recipe.key, number)) for number in range(SEEDS))
         return undone * self.course_seconds(self.plain_price()) + SEEDS * self.course_seconds(candidate)
 
     def pairs(self, screened: Comparison | None) -> int:
@@ -135,7 +135,7 @@ class Tuning(Run):
             number: of the seed among those of the run.
             expected: seconds; much more than that counts as hung.
         """
-        return dict(self.ledger.step(self._course_key(recipe, number), lambda: self._train(recipe, number, expected)))
+        return dict(self.ledger.step(course_key(recipe.key, number), lambda: self._train(recipe, number, expected)))
 
     def _train(self, recipe: Recipe, number: int, expected: Seconds) -> dict[str, Any]:
         seed = self.request.seed + number
@@ -149,9 +149,6 @@ class Tuning(Run):
             return {"score": None, "failed": error.detail}
         except MeasureError as error:  # died, hung, or out of memory: a result like any other
             return {"score": None, "failed": str(error)}
-
-    def _course_key(self, recipe: Recipe, number: int) -> str:
-        return course_key(recipe.key, number)
 
 
 def course_key(recipe: str, number: int) -> str:

@@ -139,10 +139,18 @@ def share_attention(model: nn.Module, run: Callable[[], object]) -> int:
     attending: dict[int, nn.Module] = {}
     inside: list[nn.Module] = []
 
-    def attention(*args: Any, **kwargs: Any) -> Tensor:
-        if inside and _dropout(*args, **kwargs) > 0:
+    def attention(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        *rest: Any,
+        **others: Any,
+    ) -> Tensor:
+        if inside and dropout_p > 0:
             attending[id(inside[-1])] = inside[-1]
-        return functional.scaled_dot_product_attention(*args, **kwargs)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, *rest, **others)
 
     def enter(module: nn.Module, args: Any) -> None:
         inside.append(module)
@@ -169,9 +177,3 @@ def undo(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module.__dict__.get("forward"), _Attending):
             del module.forward
-
-
-def _dropout(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, *rest: Any, **others: Any
-) -> float:
-    return dropout_p
