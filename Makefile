@@ -16,12 +16,13 @@ MINILM_BUDGET ?= 4m
 LITE0_BUDGET ?= 3m
 RUNS ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help demo env env-dev test slow check format docs new-instruction clean
+.PHONY: help demo env env-dev test slow cuda check format docs new-instruction clean
 
 help:
 	@echo "make demo             environment and the main job on two real models, ten minutes at most"
 	@echo "make test             the tests, without those marked slow"
 	@echo "make slow             the slow tests"
+	@echo "make cuda             the tests that need an accelerator"
 	@echo "make check            lint, format, types, layers, house laws"
 	@echo "make format           put the code into its format"
 	@echo "make docs             catalogue pages from docstrings, into docs/_build"
@@ -57,11 +58,14 @@ demo: env
 	@echo "Reports: $(RUNS)/minilm/report.html $(RUNS)/lite0/report.html"
 
 test: env-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not cuda"
 
 slow: env-dev
 	-$(BIN)/python scripts/debian.py chromium
 	$(BIN)/python -m pytest -m slow
+
+cuda: env-dev
+	$(BIN)/python -m pytest -m cuda
 
 check: env-dev
 	$(BIN)/ruff check .

@@ -82,7 +82,15 @@ def _host(record: Record) -> Host:
         return Host(cpu="unknown", cores=0)
     row, roofs = read_json(path), record.result("roofs") or {}
     isa = frozenset(flag for flag in row["isa"] if flag.startswith(("avx", "amx", "fma", "neon", "asimd", "sve", "bf16")))
-    return Host(cpu=row["cpu"], cores=row["cores"], isa=isa, memory_bytes=row["memory"], l3_bytes=row["l3"], roofs=roofs)
+    return Host(
+        cpu=row["cpu"],
+        cores=row["cores"],
+        isa=isa,
+        memory_bytes=row["memory"],
+        l3_bytes=row["l3"],
+        accelerators=tuple(row.get("accelerators", ())),
+        roofs=roofs,
+    )
 
 
 def _self_test(folder: Path) -> str:

@@ -152,6 +152,7 @@ def note_machine(ledger: Ledger, host: Host) -> None:
                 "isa": sorted(host.isa),
                 "memory": host.memory_bytes,
                 "l3": host.l3_bytes,
+                "accelerators": list(host.accelerators),
                 "selftest": read_json(said) if said.exists() else None,
             },
         )

@@ -31,7 +31,7 @@ from strop.ledger.ledger import Ledger
 from strop.loop.checkpoint import Checkpoints, save_weights
 from strop.loop.evaluate import evaluate
 from strop.loop.loop import TrainingLoop
-from strop.loop.ranks import place
+from strop.loop.ranks import device, place
 from strop.measure.host import read_host
 from strop.observe import Event, JsonlSink, Level, Observer, silent, tee
 from strop.pipeline import Outcome, Preparation, train
@@ -86,7 +86,7 @@ class Sitting:
         """
         with self._stack:
             try:
-                done = train(self.draft, self.recipe, read_host(accelerators=True), run=self._go, device=_device())
+                done = train(self.draft, self.recipe, read_host(accelerators=True), run=self._go, device=device())
                 if done.outcome in (Outcome.DECLINED, Outcome.LACKS_DEPENDENCY):
                     raise PrepareError(f"{self.recipe}: {done.outcome.value}: {done.reason}")
             except StropError as error:
@@ -196,6 +196,7 @@ class Sitting:
             tallies=tallies or {},
             weights=WEIGHTS if status == "trained" else "",
             reference=str(self.plan["reference"]),
+            machine=_machine(),
         )
         if self._ledger is not None:
             facts = {name: value for name, value in asdict(report).items() if name != "steps"}
@@ -208,9 +209,10 @@ class Sitting:
         return report
 
 
-def _device() -> str:
-    """Return where to train: this rank's accelerator, or the processor."""
-    return f"cuda:{place().local}" if torch.cuda.is_available() else "cpu"
+def _machine() -> str:
+    """Name what trains: this process's accelerator, or the processor."""
+    where = device()
+    return read_host().cpu if where == "cpu" else torch.cuda.get_device_name(where)
 
 
 def _mark(training: Training) -> str:

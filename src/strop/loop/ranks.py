@@ -36,6 +36,23 @@ def place() -> Place:
     return Place(*(int(os.environ.get(name, start)) for name, start in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
 
 
+def device() -> str:
+    """Return where this process trains, as torch writes it: on its own accelerator, or on the processor where there is none.
+
+    Raises:
+        UsageError: more processes were started on this machine than torch finds accelerators.
+    """
+    if not torch.cuda.is_available():
+        return "cpu"
+    local, count = place().local, torch.cuda.device_count()
+    if local >= count:
+        raise UsageError(
+            f"process {local} of this machine has no accelerator of its own: torch finds {count}. Start one process per "
+            f"accelerator, or set CUDA_VISIBLE_DEVICES= (empty) to train on the processor."
+        )
+    return f"cuda:{local}"
+
+
 def check_sizes(model: int | None, pipeline: int | None, data: int | None) -> None:
     """Check that sizes of parallelism, as far as they were given, multiply to the number of processes.
 

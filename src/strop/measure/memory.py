@@ -98,11 +98,11 @@ def tensor_peak(call: Callable[[], object], device: str = "cpu") -> Bytes:
 
     Args:
         call: makes one call; call it once before, so that lazily made buffers do not count.
-        device: ``"cpu"`` or ``"cuda"``.
+        device: where the tensors are, as torch writes it.
     """
     import torch
 
-    if device == "cuda":
+    if device.startswith("cuda"):
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

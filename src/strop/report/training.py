@@ -61,6 +61,7 @@ class TrainingReport:
         tallies: instruction → what it changed.
         weights: file of the trained weights, relative to the run; empty where none were written.
         reference: of the workload; empty for a live one.
+        machine: the accelerator or the processor that trained.
     """
 
     name: str
@@ -78,6 +79,7 @@ class TrainingReport:
     tallies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     weights: str = ""
     reference: str = ""
+    machine: str = ""
 
     @property
     def seconds(self) -> float:
@@ -116,6 +118,7 @@ def summary(report: TrainingReport) -> Table:
         "Status": report.status,
         "Steps": f"{len(report.steps)} of {report.planned}",
         "Loss, running mean": show_number(report.loss),
+        "Trained on": report.machine or NOT_MEASURED,
         "Time in steps": show_seconds(report.seconds),
         "Waiting for data": f"{100 * report.waiting:.1f} % of it" if report.steps else NOT_MEASURED,
         "Speed": show_rate(report.speed, "samples/s"),

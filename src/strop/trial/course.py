@@ -19,6 +19,7 @@ from strop.contract.workload import TrainingWorkload
 from strop.errors import DeclinedError, TrainingError
 from strop.loop.evaluate import evaluate
 from strop.loop.loop import TrainingLoop
+from strop.loop.ranks import device
 from strop.loop.state import own_random_numbers
 from strop.measure.clock import monotonic_ns
 from strop.measure.host import read_host
@@ -47,9 +48,8 @@ class CourseTarget:
             DeclinedError: an instruction does not fit.
             TrainingError: training was stopped, or its loss, a weight or the metric is not a finite number.
         """
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         with own_random_numbers(self._draft.seed):
-            done = train(self._draft, self._recipe, read_host(accelerators=True), run=self._go, device=device)
+            done = train(self._draft, self._recipe, read_host(accelerators=True), run=self._go, device=device())
         if done.outcome in (Outcome.DECLINED, Outcome.LACKS_DEPENDENCY):
             raise DeclinedError(done.reason)
 

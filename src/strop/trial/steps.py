@@ -25,6 +25,7 @@ from strop.contract.workload import TrainingWorkload
 from strop.errors import DeclinedError, NoEffectError, TrainingError
 from strop.loop.evaluate import evaluate
 from strop.loop.loop import TrainingLoop
+from strop.loop.ranks import device
 from strop.loop.state import copied, own_random_numbers
 from strop.measure.clock import monotonic_ns
 from strop.measure.host import read_host
@@ -111,7 +112,7 @@ class StepsTarget:
         if method == "size":
             return self._size()
         if method == "tensor_peak":
-            return tensor_peak(partial(self._loop.take, self._batches[-1]))
+            return tensor_peak(partial(self._loop.take, self._batches[-1]), self._loop.device)
         raise ValueError(f"a training target has no method {method!r}")
 
     def close(self) -> None:
@@ -156,9 +157,8 @@ def open_steps(arguments: Mapping[str, Any]) -> StepsTarget:
     with own_random_numbers(draft.seed):
         tallies = begin_training(draft, recipe, read_host(accelerators=True))
     batches = by_size(training, workload)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     stack = contextlib.ExitStack()
-    loop = stack.enter_context(TrainingLoop(draft.model, training, seed=draft.seed, device=device))
+    loop = stack.enter_context(TrainingLoop(draft.model, training, seed=draft.seed, device=device()))
     return StepsTarget(loop, workload, batches, partial(told, draft, recipe, draft.engine, tallies), stack)
 
 

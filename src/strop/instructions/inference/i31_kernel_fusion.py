@@ -142,7 +142,8 @@ class KernelFusion(Instruction):
             tally.add("embedding rows that no sample uses", rows.split(draft.model, draft.training))
 
     def at_optimize(self, draft: Draft, tally: Tally) -> None:
-        """Fuse the update of the optimizer, and let dropout and attention share random bits; count per rule."""
+        """Fuse the update of the optimizer; on a processor, let dropout and attention share random bits. Count per rule."""
+        from strop.loop.ranks import device
         from strop.loop.rehearse import first_batch, rehearse
         from strop.surgery.attention import share_attention
         from strop.surgery.dropout import share_bits
@@ -156,9 +157,10 @@ class KernelFusion(Instruction):
             if changed is not None:
                 tally.add("parameters updated in one kernel", sum(len(group["params"]) for group in changed.param_groups))
                 plan.optimizer = lambda model: fused(plain(model)) or plain(model)
-        if "dropout" in self.rules:
+        processor = device() == "cpu"
+        if "dropout" in self.rules and processor:
             tally.add("dropout layers that share random bits", share_bits(draft.model))
-        if "attention" in self.rules and len(plan.data):  # a loop of the caller's own has no batch to watch
+        if "attention" in self.rules and processor and len(plan.data):  # a loop of the caller's own has no batch to watch
             batch = first_batch(plan)
             shared = share_attention(draft.model, lambda: rehearse(draft.model, plan, batch))
             tally.add("modules that attend by narrow products", shared)

@@ -80,19 +80,20 @@ class DistributedDataParallel(Instruction):
             return "a single process was started, and there is nobody to share the batch with; start it with torchrun"
         if isinstance(draft.workload, TrainingWorkload) and draft.workload.batch_size < world:
             return f"a batch of {draft.workload.batch_size} samples cannot be shared by {world} processes"
-        if self.backend == "nccl" and not _cuda():
+        accelerators = _cuda()
+        if self.backend == "nccl" and not accelerators:
             return "nccl needs CUDA, and torch finds none here; use gloo"
+        if self.backend == "gloo" and accelerators:
+            return "gloo is for processors, and torch finds accelerators here; use nccl, or set CUDA_VISIBLE_DEVICES= (empty)"
         return None
 
     def at_wrap(self, draft: Draft, tally: Tally) -> None:
         """Meet the others, take this rank's part of every batch, and wrap the model; count bytes exchanged."""
         from strop.loop import ranks
 
-        plan, here = draft.training, ranks.place()
+        plan, here, device = draft.training, ranks.place(), ranks.device()
         assert plan is not None
-        backend = ("nccl" if _cuda() else "gloo") if self.backend == "auto" else self.backend
-        device = f"cuda:{here.local}" if backend == "nccl" else "cpu"
-        ranks.join(backend, self.init_method, self.timeout)
+        ranks.join("gloo" if device == "cpu" else "nccl", self.init_method, self.timeout)
         plan.rank, plan.world = here.rank, here.world
         plan.average = lambda value: ranks.average(value, device)
         plan.batches = ranks.own_part(plan.batches, here.rank, here.world)
