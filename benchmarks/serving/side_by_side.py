@@ -27,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,6 +231,8 @@ class Bench:
                 return "the server did not start"
             rate, path = cell.load * self.capacity, cell.server.path.replace("MODEL", self._model)
             body = self._protocol if ours else self._plain
+            if not _answers(f"http://127.0.0.1:{port}{path}", body.read_bytes().splitlines()[0]):
+                return "the server did not answer"
             load = [
                 sys.executable, "-m", "strop", "load", f"http://127.0.0.1:{port}{path}", "--input", str(body),
                 "--rate", f"{rate:.3f}/s", "--seconds", f"{seconds}s", "--warmup", "2s", "--seed", str(cell.round + 1),
@@ -274,6 +277,19 @@ def _listens(port: int, server: subprocess.Popen[bytes]) -> bool:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return True
         time.sleep(0.1)
+    return False
+
+
+def _answers(url: str, body: bytes) -> bool:
+    """Send a request until it is answered: a server may listen before its model is there."""
+    limit = time.monotonic() + PATIENCE
+    while time.monotonic() < limit:
+        request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - an address made here
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310
+                return True
+        except OSError:
+            time.sleep(0.2)
     return False
 
 

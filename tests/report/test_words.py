@@ -65,10 +65,19 @@ def test_many_exceptions_are_counted() -> None:
 
 def test_nothing_paid_is_a_result() -> None:
     report = replace(minimal_report(3), trials=tuple(trial(n, "x", "slower") for n in range(4)))
-    assert words.headline(report) == "Nothing paid: none of the 4 recipes tried was proven worth keeping. Keep tiny as it is."
+    assert words.headline(report) == "Nothing paid: none of the 4 recipes tried was worth keeping. Keep tiny as it is."
     one = replace(report, trials=report.trials[:1])
-    assert "the one recipe tried was not proven" in words.headline(one)
-    assert "no recipe could be tried" in words.headline(minimal_report(3))
+    assert words.headline(one) == "Nothing paid: the one recipe tried was not worth keeping. Keep tiny as it is."
+
+
+@pytest.mark.parametrize("status", words.OPEN)
+def test_what_is_open_is_not_said_to_have_failed(status: str) -> None:
+    some = replace(minimal_report(3), trials=(trial(1, "x", "slower"), trial(2, "y", status), trial(3, "z", "declined")))
+    said = "Undecided: none of the 3 recipes tried was proven worth keeping, and 1 may be. Keep tiny as it is."
+    assert words.headline(some) == said
+    one = replace(some, trials=some.trials[1:2])
+    assert words.headline(one).startswith("Undecided: the one recipe tried was not proven worth keeping, and it may be. Keep")
+    assert words.headline(minimal_report(3)) == "Undecided: no recipe could be tried. Keep tiny as it is."
 
 
 def test_failure_and_interrupt_say_why() -> None:

@@ -20,6 +20,7 @@ from strop.contract.draft import EngineOptions, Facts
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.measure.host import Host
+from strop.measure.quality import QualityResult
 from strop.measure.result import Comparison, Interval, Verdict
 from strop.pipeline import Outcome, Preparation
 from strop.search.budget import Budget
@@ -50,6 +51,7 @@ class World:
         limit: budget in seconds.
         reserved: seconds set aside for confirming.
         fitting: seconds that a recipe trains, if it does.
+        quality: what the screening split shows of every recipe.
         traits: of the workload; without a teacher nothing trains.
     """
 
@@ -62,6 +64,7 @@ class World:
     prepare_seconds: float = 10.0
     sensitivity: dict[str, float] = field(default_factory=dict)
     fitting: float = 100.0
+    quality: QualityResult | None = None
     traits: frozenset[Trait] = frozenset({Trait.INFERENCE})
     fitted: list[list[str]] = field(default_factory=list)
     now: float = 0.0
@@ -88,6 +91,7 @@ class World:
             original=lambda: SimpleNamespace(prepared=self.answer(Recipe()), profile={}),
             prepare=self.prepare,
             fit_seconds=self.fit_seconds,
+            too_few=lambda screened: None,
             expect_claim=lambda seat, screened: None,
             tell=lambda name, text="", **data: None,
             tell_trial=lambda row: None,
@@ -147,7 +151,7 @@ class World:
             "recipe": prepared.recipe.to_json(),
             "preparation": prepared.preparation.to_json(),
             "screen": None,
-            "quality": None,
+            "quality": self.quality and {"result": self.quality.to_json()},
             "reason": "",
         }
         if not prepared.ready:

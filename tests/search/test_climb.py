@@ -6,11 +6,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
+from strop.measure.quality import QualityResult, judge_scores
 from strop.pipeline import Outcome
 from strop.search import climb as module
 from strop.search.climb import NO_PROMISE, Standing, climb
@@ -45,6 +47,23 @@ def test_the_best_composition_is_reached_by_way_of_a_setting_that_only_enables(w
     assert "static_quantization" in best
     assert standing.leader.gain == pytest.approx(truth(led(standing))), "gains multiply up along the way"
     assert planted.alive == 0, "no arm is left alive"
+
+
+def test_evaluation_data_that_is_too_small_is_told_once(world: Any) -> None:
+    planted, told = world(truth, quality=judged()), []
+    session = planted.session()
+    session.chance_to_confirm = lambda quality, alpha: 1.0
+    session.too_few = lambda quality: f"{quality.needed_n} would decide"
+    session.tell = lambda name, text="", **data: told.append((name, text))
+    standing = climb(session, {})
+    assert len(standing.trials) > 3
+    assert [text for name, text in told if name == "warning"] == [f"{judged().needed_n} would decide"]
+
+
+def judged() -> QualityResult:
+    before, after = np.ones(100), np.ones(100)
+    after[:3] = 0
+    return judge_scores(before, after, margin=0.01, metric="accuracy")
 
 
 def test_additions_are_tried_against_the_stack_and_groups_against_the_original(world: Any) -> None:

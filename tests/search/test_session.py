@@ -177,6 +177,18 @@ def test_without_data_nothing_can_be_confirmed() -> None:
     assert parts.session().chance_to_confirm(screened(100, 0, 0), 0.05) == 0.0
 
 
+def test_evaluation_data_that_cannot_decide_is_told_with_how_much_would() -> None:
+    few = Parts(screening=500, confirming=600).session()
+    said = few.too_few(screened(500, 5, 5))  # 2 % differ: (1.645 + 0.842)^2 * 0.02 / 0.01^2
+    assert said is not None and said.startswith("about 1237 examples in the confirming split") and "and 600 are there" in said
+    assert few.too_few(screened(500, 5, 5, margin=0.03)) is None
+    assert few.too_few(screened(500, 60, 0)) is None, "what loses for certain is not a question of examples"
+    assert Parts(screening=500, confirming=1300).session().too_few(screened(500, 5, 5)) is None
+    parts = Parts()
+    del parts.workload.splits["confirming"]
+    assert parts.session().too_few(screened(100, 1, 1)) is None
+
+
 def test_a_trial_is_told_once() -> None:
     parts = Parts()
     session = parts.session()

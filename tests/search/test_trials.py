@@ -44,7 +44,7 @@ class Planted:
         hits: what happens at a step (``seat``, ``insane``, ``screen``, ``examine``), instead of what usually does.
     """
 
-    chance_to_confirm = Session.chance_to_confirm
+    chance_to_confirm, _confirming = Session.chance_to_confirm, Session._confirming
 
     def __init__(self, ledger: Ledger, theta: float = -0.5, lost: int | None = None, **hits: Callable[[], Any]) -> None:
         self.theta, self.lost, self.hits = theta, lost, hits

@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
 from strop.contract.draft import Draft
 from strop.contract.loop_event import LoopEvent
@@ -16,6 +18,7 @@ from strop.contract.workload import TrainingWorkload
 from strop.errors import DeclinedError, NoEffectError, TrainingError
 from strop.instructions.data.i06_length_bucketing import LengthBucketing
 from strop.loop.loop import TrainingLoop
+from strop.loop.state import copied
 from strop.pipeline import Outcome, Preparation
 from strop.testing.models import training_draft
 from strop.trial.reference import parse_reference
@@ -95,6 +98,24 @@ def test_a_call_takes_steps_and_training_begins_anew_at_its_end() -> None:
     assert seen[8:] == [3, 4, 5, 6, 1, 2, 3, 4]
     assert all(torch.equal(a, b) for a, b in zip(first, weights(draft), strict=True))  # the same steps from the same start
     arm.close()
+
+
+def test_sizes_are_met_from_the_smallest_to_the_largest_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = training_draft()
+    arm, taken = target(draft), list[int]()
+    before = copied(arm._loop.state_dict())
+    assert draft.training is not None
+    draft.training.on(LoopEvent.STEP_END, lambda loop: taken.append(arm._batches.index(loop.samples)))
+    arm.meet_sizes()
+    assert taken == [0, 1, 2, 3, 4, 5]
+    assert states(before) == states(arm._loop.state_dict())
+    monkeypatch.setattr("strop.trial.steps.MOST_MET", 3)
+    arm.meet_sizes()
+    assert taken[6:] == [1, 3, 5]
+
+
+def states(state: Any) -> str:
+    return repr(tree_map(lambda leaf: leaf.tolist() if isinstance(leaf, torch.Tensor | np.ndarray) else leaf, state))
 
 
 def test_what_goes_wrong_in_a_step_is_an_error_of_the_arm() -> None:

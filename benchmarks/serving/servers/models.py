@@ -12,6 +12,9 @@ from typing import Any
 ALPHA, BETA = 0.020, 0.002
 """A batch of b takes ``ALPHA + BETA * b`` seconds of sleep: no processor is needed, so two cores are enough to compare."""
 
+LONGEST = 64
+"""Tokens of the longest sentence that is sent, rounded up."""
+
 BUNDLE = "STROP_BENCHMARK_BUNDLE"
 """Environment variable that names the folder of the bundle."""
 
@@ -41,10 +44,16 @@ def bundle(batch: Sequence[dict[str, list[int]]]) -> list[Any]:
 
 @cache
 def _program() -> Any:
-    """Open the bundle, in the process that runs it."""
+    """Open the bundle in the process that runs it, and let it meet every length, as ``strop serve`` does before it is ready."""
+    import numpy as np
+
     from strop.bundle import open_bundle
 
-    return open_bundle(Path(os.environ[BUNDLE]))
+    program = open_bundle(Path(os.environ[BUNDLE]))
+    for rows in (1, 2):
+        for length in range(8, LONGEST + 1, 8):
+            program(**dict.fromkeys(("input_ids", "attention_mask"), np.ones((rows, length), dtype=np.int64)))
+    return program
 
 
 MODELS: dict[str, Callable[[Sequence[Any]], list[Any]]] = {"sleep": sleep, "identity": identity, "bundle": bundle}

@@ -24,6 +24,7 @@ from strop.serve.isolated import ProcessWorkers
 from strop.serve.latency import LatencyModel
 from strop.serve.limits import Limits
 from strop.serve.policy import Policy, policy_of
+from strop.serve.priority import giving_way
 from strop.serve.scheduler import Scheduler
 from strop.serve.version import Loader, Version
 from strop.serve.workers import ThreadWorkers, Workers
@@ -186,7 +187,8 @@ def load_version(
         workers = isolated_workers = ProcessWorkers(OPEN_WARM, arguments, manifest.signature, policy.executors)
         seeds = isolated_workers.wait()
     else:
-        opened = open_warm(str(folder), rows, workload, trust)
+        with giving_way():
+            opened = open_warm(str(folder), rows, workload, trust)
         workers, seeds = ThreadWorkers(opened.program, policy.executors), opened.seeds
     quickest = min(seed.seconds for seed in seeds)
     if quickest > policy.objective:

@@ -181,11 +181,14 @@ class Stepper(Loop):
         self.fire(after)
 
     def _clip(self, largest: float) -> Tensor:
-        parameters = list(self.model.parameters())
-        if not self.norms:
-            return nn.utils.clip_grad_norm_(parameters, largest)
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(self.norms))  # as clip_grad_norm_ does, to the bit
-        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        if self.norms:
+            norm: Tensor = torch.linalg.vector_norm(torch.stack(self.norms))  # as get_total_norm does, to the bit
+        else:
+            norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        known = type(norm) is Tensor and norm.device.type == "cpu"  # to look at any other would mean to wait
+        if not known or not float(norm) + 1e-6 <= largest:  # else every gradient would be multiplied by 1
+            nn.utils.clip_grads_with_norm_(parameters, largest, norm)
         return norm
 
     def _optimize(self) -> bool:

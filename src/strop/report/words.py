@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from strop.measure.result import Comparison, Interval, Verdict
 from strop.report.evidence import Ablation, Claim, QualityCheck
 from strop.report.model import RunReport
@@ -10,6 +12,9 @@ from strop.units import NOT_MEASURED, show_bytes, show_number, show_seconds, sho
 
 WON = ("kept", "faster", "smaller", "better", "protected")
 """Statuses of trials that gave something."""
+
+OPEN = ("faster", "undecided", "invalid", "unproven quality")
+"""Statuses of trials that are not in the result, and that a longer run or more evaluation data may yet bring there."""
 
 POINT_OF = {"all": "all points together"}
 
@@ -86,12 +91,7 @@ def headline(report: RunReport) -> str:
     """Return the verdict of the whole run in one or two sentences."""
     name, outcome = report.subject.name, report.outcome
     if outcome.exit_code == 3:
-        tried = len(report.trials)
-        what = (
-            f"none of the {tried} recipes tried" if tried > 1 else "the one recipe tried" if tried else "no recipe could be tried"
-        )
-        ending = "" if not tried else " was proven worth keeping" if tried > 1 else " was not proven worth keeping"
-        return f"Nothing paid: {what}{ending}. Keep {name} as it is." + _because(outcome.reason)
+        return f"{_nothing(report.trials)} Keep {name} as it is." + _because(outcome.reason)
     if outcome.exit_code == 1:
         return "The run failed." + _because(outcome.reason)
     start = "Interrupted; this is the best so far. " if outcome.exit_code == 130 else ""
@@ -102,6 +102,18 @@ def headline(report: RunReport) -> str:
         text = _gate(name, report.gate, report.subject.aim) + _quality_clause(report.quality) + _exceptions(report.gate)
         text += "".join(map(_beaten, report.claims))
     return start + text + (_sizes(report) if report.subject.aim in ("size", "memory") else "") + _because(outcome.reason)
+
+
+def _nothing(trials: Sequence[Trial]) -> str:
+    """Say why nothing was kept: everything was found not to pay, or some of it is open."""
+    tried, unsettled = len(trials), sum(trial.status in OPEN for trial in trials)
+    if not tried:
+        return "Undecided: no recipe could be tried."
+    what = "the one recipe tried" if tried == 1 else f"none of the {tried} recipes tried"
+    if not unsettled:
+        return f"Nothing paid: {what} was {'not ' if tried == 1 else ''}worth keeping."
+    what = "the one recipe tried was not" if tried == 1 else f"{what} was"
+    return f"Undecided: {what} proven worth keeping" + (f", and {unsettled} may be." if tried > 1 else ", and it may be.")
 
 
 def _because(reason: str) -> str:

@@ -118,7 +118,7 @@ class _Climber:
         self._prepared: dict[str, Prepared] = {}
         self._asked: dict[str, bool] = {}
         self._fits: dict[str, Seconds] = {}
-        self._pace = 1.0
+        self._pace, self._warned = 1.0, False
         self._tried: set[str] = set()
         self._spent: list[Seconds] = []
         self._surprise, self._additions = 0.0, 0
@@ -166,6 +166,7 @@ class _Climber:
             stack.seat = stack.seat or session.bench.seat(stack.prepared, "candidate")
             trial, seat = run_trial(session, prepared, stack.seat, delta=STEP_DELTA)
         self._standing.trials.append(trial)
+        self._warn(trial)
         if not known:
             self._spent.append(session.ledger.elapsed - before)
         if stack is not None and trial.speedup:
@@ -178,6 +179,13 @@ class _Climber:
         elif stack is None:
             for repaired in repairs(trial, prepared):
                 self._waiting[repaired.key] = Proposal(repaired, mean=0.95 * math.log(trial.speedup), spread=0.1)
+
+    def _warn(self, trial: Trial) -> None:
+        """Tell once, while there is time to stop, that the evaluation data is too small for what is asked."""
+        few = self._session.too_few(trial.quality) if trial.quality is not None and not self._warned else None
+        if few is not None:
+            self._warned = True
+            self._session.tell("warning", few, level=Level.WARNING)
 
     def finish(self) -> Standing:
         """End the living arm, and note what was left untried."""

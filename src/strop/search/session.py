@@ -12,7 +12,7 @@ from strop.contract.recipe import Recipe
 from strop.contract.workload import InferenceWorkload
 from strop.measure.collect import block_plan
 from strop.measure.confirm import confirm_size
-from strop.measure.quality import QualityResult
+from strop.measure.quality import Guard, QualityResult
 from strop.measure.result import Comparison
 from strop.observe import Level
 from strop.pipeline import fits
@@ -90,6 +90,23 @@ class Session(Run):
         pair = block_plan(self.original().profile, candidate.profile).pair_seconds
         self.expect_confirm(candidate.seconds, pair, size, screened.speedup.estimate)
 
+    def too_few(self, screened: QualityResult) -> str | None:
+        """Say so where the confirming split is too small to show what a screened candidate loses, if it loses nothing."""
+        if "confirming" not in self.workload.splits or screened.needed_n is None or screened.guard is Guard.BROKEN:
+            return None
+        confirming = self._confirming(screened)
+        if screened.needed_n <= confirming:
+            return None
+        return (
+            f"about {screened.needed_n} examples in the confirming split would show that no more than {screened.margin:.2g} of "
+            f"{screened.metric} is lost, and {confirming} are there; give more, or allow a larger loss by --max-drop"
+        )
+
+    def _confirming(self, screened: QualityResult) -> int:
+        """Return how many examples the confirming split holds, each input holding as many as in the screening split."""
+        inputs = {name: len(split.inputs) for name, split in self.workload.splits.items()}
+        return max(1, round(inputs["confirming"] * screened.n / max(1, inputs["screening"])))
+
     def chance_to_confirm(self, screened: QualityResult, alpha: float) -> float:
         """Return the chance that the confirming split shows non-inferiority, given what the screening split showed.
 
@@ -100,8 +117,7 @@ class Session(Run):
         data = self.workload.splits.get("confirming")
         if data is None or screened.n == 0:
             return 0.0
-        confirming = max(1, round(len(data.inputs) * screened.n / max(1, len(self.workload.splits["screening"].inputs))))
-        error, seen = screened.deviation / math.sqrt(confirming), screened.deviation**2 / screened.n
+        error, seen = screened.deviation / math.sqrt(self._confirming(screened)), screened.deviation**2 / screened.n
         prior = (screened.margin / 2) ** 2
         loss, spread = screened.loss * prior / (prior + seen), math.sqrt(error**2 + prior * seen / (prior + seen))
         return float(special.ndtr((screened.margin - loss - float(special.ndtri(1 - alpha)) * error) / spread))

@@ -22,6 +22,7 @@ from strop.measure.orphan import die_with
 from strop.measure.wire import receive_frame, send_frame
 from strop.serve.arena import Arena
 from strop.serve.opened import Opened
+from strop.serve.priority import give_way
 
 SACRIFICE = 500
 """Added to the badness by which the kernel chooses whom to kill when memory runs out: a worker, and not the server."""
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     read_fd, write_fd, inputs_fd, answers_fd, parent = map(int, arguments)
     die_with(parent)
+    give_way()
     faulthandler.enable()
     for fd in (read_fd, write_fd, inputs_fd, answers_fd):
         os.set_inheritable(fd, False)

@@ -13,6 +13,7 @@ from typing import Any
 from strop.contract.engine import Program
 from strop.errors import StropError
 from strop.observe import Observer
+from strop.serve.priority import give_way
 from strop.units import Seconds
 
 Job = Callable[[Program], Any]
@@ -129,6 +130,7 @@ class ThreadWorkers(Workers):
         self._threads[-1].start()
 
     def _work(self) -> None:
+        give_way()
         while (task := self._tasks.get()) is not None:
             task.report(*attempt(task.job, self._program))
             if task.ended:

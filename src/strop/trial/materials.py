@@ -137,6 +137,12 @@ def build_model(workload: InferenceWorkload, seed: int) -> torch.nn.Module:
         raise WorkloadError(f"model() of the workload failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, torch.nn.Module):
         raise WorkloadError(f"model() of the workload gave a {type(model).__name__}; a torch.nn.Module was expected.")
+    elsewhere = next((str(t.device) for t in (*model.parameters(), *model.buffers()) if t.device.type not in ("cpu", "meta")), "")
+    if elsewhere:
+        raise WorkloadError(
+            f"model() of the workload is on {elsewhere}; inference is measured on the processor, for no engine of strop runs on "
+            f"an accelerator yet. Leave the model where it is built; trainings find the accelerator by themselves."
+        )
     return model.eval()
 
 

@@ -43,6 +43,9 @@ from that of times by the half of its square, 0.1 %. And four steps are short en
 SWEEPS = 64
 """Different sweeps; more of them would only take nearer neighbours."""
 
+MOST_MET = 64
+"""Batches that are taken to meet their sizes: where lengths differ by a factor of four, each within 2 % of the next."""
+
 MOST_BATCHES = 4096
 """Batches looked at: those of all epochs, or of the first ones where the epochs hold more."""
 
@@ -96,6 +99,17 @@ class StepsTarget:
             self._checked, done = True, self._outcome()
             if done.outcome is Outcome.NO_EFFECT:
                 raise NoEffectError(done.reason)
+
+    def meet_sizes(self) -> None:
+        """Take a step on batches of all sizes, and begin anew.
+
+        An accelerator loads kernels, and chooses among them, when a size first comes: on an H200 such a step took ten times as
+        long as the next one of its size, and a training that meets its sizes while it is timed looks that much slower.
+        """
+        count = min(MOST_MET, len(self._batches))
+        for number in range(1, count + 1):
+            self._loop.take(self._batches[number * len(self._batches) // count - 1])
+        self._loop.load_state_dict(copied(self._first))
 
     def digest(self, point: str, index: int) -> str:
         """Return a digest of what the model answers now to the first batch of a sweep."""
@@ -159,7 +173,10 @@ def open_steps(arguments: Mapping[str, Any]) -> StepsTarget:
     batches = by_size(training, workload)
     stack = contextlib.ExitStack()
     loop = stack.enter_context(TrainingLoop(draft.model, training, seed=draft.seed, device=device()))
-    return StepsTarget(loop, workload, batches, partial(told, draft, recipe, draft.engine, tallies), stack)
+    target = StepsTarget(loop, workload, batches, partial(told, draft, recipe, draft.engine, tallies), stack)
+    if loop.device != "cpu":
+        target.meet_sizes()
+    return target
 
 
 def by_size(training: Training, workload: TrainingWorkload) -> list[Samples]:

@@ -24,10 +24,11 @@ Rule = Literal[
     "dropout",
     "attention",
     "embedding",
+    "horizontal",
 ]
 ALL: tuple[Rule, ...] = ("conv2d+bn", "conv2d+activation", "linear+activation", "conv2d+bias", "matmul+bias")
 FOLD: tuple[Rule, ...] = ("conv2d+bn",)
-TRAIN: tuple[Rule, ...] = ("optimizer", "dropout", "attention", "embedding")
+TRAIN: tuple[Rule, ...] = ("optimizer", "dropout", "attention", "embedding", "horizontal")
 TOLERANCE = 1e-3
 """Largest departure after surgery, relative to the largest answer; rounding stays two orders of magnitude below."""
 
@@ -44,13 +45,14 @@ class KernelFusion(Instruction):
         ("SAME" as in TensorFlow) is understood. ``conv2d+bias`` and ``matmul+bias`` pack the layers that have no
         activation behind them. The answers on those inputs are compared before and after; a departure beyond rounding
         fails the preparation.
-        While training there are four rules of its own. ``optimizer`` updates a parameter in one kernel instead of a dozen
+        While training there are five rules of its own. ``optimizer`` updates a parameter in one kernel instead of a dozen
         (torch's fused Adam, AdamW or SGD, same settings). ``dropout`` draws the masks of torch's dropout layers on
         a processor sixteen bits an element, so that one random number serves four; the masks are others, as with another
         seed, and as probable. ``attention`` draws those of attention alike, and keeps its products as narrow and its softmax
         as wide as autocast leaves them, where torch's path for dropout widens both. ``embedding`` gathers the rows of the
         largest embedding that the samples use, at most half of them, in a table of their own, and trains only that; the
-        others would get no gradient, and keep their values where weight decay would shrink them.
+        others would get no gradient, and keep their values where weight decay would shrink them. ``horizontal`` computes linear
+        layers that read the same tensor, as queries, keys and values do, as one product; the layers keep their parameters.
 
     Why it helps:
         Intermediate answers are not written to memory and read back, fewer kernels are launched, and oneDNN's blocked
@@ -142,12 +144,13 @@ class KernelFusion(Instruction):
             tally.add("embedding rows that no sample uses", rows.split(draft.model, draft.training))
 
     def at_optimize(self, draft: Draft, tally: Tally) -> None:
-        """Fuse the update of the optimizer; on a processor, let dropout and attention share random bits. Count per rule."""
+        """Fuse the update of the optimizer, join layers; on a processor, let dropout and attention share bits. Count per rule."""
         from strop.loop.ranks import device
         from strop.loop.rehearse import first_batch, rehearse
         from strop.surgery.attention import share_attention
         from strop.surgery.dropout import share_bits
         from strop.surgery.optimizers import fused
+        from strop.surgery.siblings import join
 
         plan = draft.training
         assert plan is not None
@@ -164,15 +167,19 @@ class KernelFusion(Instruction):
             batch = first_batch(plan)
             shared = share_attention(draft.model, lambda: rehearse(draft.model, plan, batch))
             tally.add("modules that attend by narrow products", shared)
+        if "horizontal" in self.rules and len(plan.data):
+            batch = first_batch(plan)
+            tally.add("layers that share a product", join(draft.model, lambda: rehearse(draft.model, plan, batch)))
 
     def at_finish(self, draft: Draft, tally: Tally) -> None:
-        """Make dropout layers, attention and the embedding torch's again."""
+        """Make dropout layers, attention, linear layers and the embedding torch's again."""
         if self._training:
-            from strop.surgery import attention, dropout, rows
+            from strop.surgery import attention, dropout, rows, siblings
 
             attention.undo(draft.model)
             dropout.undo(draft.model)
             rows.undo(draft.model)
+            siblings.undo(draft.model)
 
     def at_freeze(self, draft: Draft, tally: Tally) -> None:
         """Fold, fuse, compare; count per rule."""

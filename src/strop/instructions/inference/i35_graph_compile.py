@@ -11,6 +11,7 @@ from strop.contract.draft import Draft
 from strop.contract.instruction import Instruction
 from strop.contract.tally import Tally
 from strop.contract.ties import Ties, Trait
+from strop.contract.workload import TrainingWorkload
 from strop.measure.host import Host
 
 ENGINE = "inductor"
@@ -21,11 +22,13 @@ COMPILED = ("OptimizedModule", "ScriptModule")
 @final
 @dataclass(frozen=True, kw_only=True)
 class GraphCompile(Instruction):
-    """Compile the model with TorchInductor, weights frozen into the graph.
+    """Compile the model with TorchInductor: ahead of time and with frozen weights, or forward and backward of a training.
 
     What it does:
         Chooses the engine that traces the model into one graph and lets TorchInductor generate vectorised C++ for it.
-        Freezing treats weights as constants: they are folded, packed and laid out for the kernels that read them.
+        Freezing treats weights as constants: they are folded, packed and laid out for the kernels that read them. In
+        training torch.compile makes kernels of forward and backward when the first batch comes; random numbers stay those
+        of the plain training, and evaluation is not compiled. Free sizes are asked for where samples have lengths.
 
     Why it helps:
         Element-wise operators melt into loops over data that is still in cache, Python and dispatch vanish from the
@@ -33,10 +36,11 @@ class GraphCompile(Instruction):
 
     When it does not:
         Where products already dominate. Shapes that change from call to call need kernels for free sizes, which are
-        slower. The first answers wait for a C++ compiler, which must be installed where the model is opened.
+        slower. The first answers wait for a C++ compiler, which must be installed where the model is opened; the first
+        step of a training waits too, often longer than a short training takes.
 
     Settings:
-        freezing: treat weights as constants; without it some models become many times slower (bool).
+        freezing: treat weights as constants; without it some models become many times slower; not in training (bool).
 
     References:
         Ansel et al., PyTorch 2: Faster Machine Learning Through Dynamic Python Bytecode Transformation and Graph
@@ -57,11 +61,21 @@ class GraphCompile(Instruction):
         return Ties(adds=engines.get(ENGINE).adds, excludes=frozenset({Trait.ENGINE}))
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline a model that was compiled or scripted before: there is no Python code left to trace."""
+        """Decline a model that was compiled or scripted before, with no Python left to trace, and hosts without a compiler."""
         kind = next((c.__name__ for c in type(draft.model).__mro__ if c.__name__ in COMPILED), None)
         if kind is not None:
             return f"the model is a {kind} already; give the plain module to compile it here"
-        return None
+        return None if draft.training is None else engines.get(ENGINE).decline(draft, host)
+
+    def at_compile(self, draft: Draft, tally: Tally) -> None:
+        """Compile the forward of a training, and with it the backward; count the graphs as they are made."""
+        if not isinstance(draft.workload, TrainingWorkload):
+            return  # a student that is trained on the way is trained once, and its graph is the engine's business
+        from strop.surgery.compiled import compiled
+
+        plan = draft.training
+        assert plan is not None
+        plan.forward = compiled(plan.forward, draft.workload.length is not None, lambda: tally.add("graphs compiled"))
 
     def at_lower(self, draft: Draft, tally: Tally) -> None:
         """Hand the model to the engine."""
