@@ -127,3 +127,14 @@ def test_the_self_test_of_the_machine_is_quoted(whole_run: WholeRun, place: Path
     write_json(folder / "host.json", host)
     assert "1 of 200 trials misjudged equal arms (rate below 2.8 %)" in assemble(folder, 1.0).self_test
     assert assemble(whole_run.folder, 1.0).self_test == ""
+
+
+def test_accelerators_that_a_run_found_are_in_its_report(whole_run: WholeRun, place: Path) -> None:
+    folder = shutil.copytree(whole_run.folder, place / "copy")
+    host = read_json(folder / "host.json")
+    assert host["accelerators"] == []
+    write_json(folder / "host.json", {**host, "accelerators": ["a card"]})
+    assert assemble(folder, 1.0).host.accelerators == ("a card",)
+    del host["accelerators"]  # as runs of former versions wrote it
+    write_json(folder / "host.json", host)
+    assert assemble(folder, 1.0).host.accelerators == ()

@@ -17,6 +17,7 @@ from strop.contract.recipe import Recipe
 from strop.contract.workload import Split
 from strop.errors import PrepareError, RecipeError, RunDirectoryError, TrainingError, UsageError, WorkloadError
 from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
+from strop.measure.host import read_host
 from strop.testing.models import TinyAttention, sentences_workload
 
 
@@ -52,6 +53,7 @@ def test_it_trains_judges_and_leaves_weights_that_load(tmp_path: Path) -> None:
     assert workload.confirming.labels is not None
     right = workload.forward(model.eval(), workload.confirming.inputs[0]).argmax(-1) == workload.confirming.labels[0]
     assert float(right.float().mean()) == report.after
+    assert report.machine == read_host().cpu
     facts = read(result)
     assert facts["after"] == report.after and facts["steps"] == 60 and facts["weights"] == "model.safetensors"
     assert "accuracy went from" in (result.folder / "report.html").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strop.errors import TrainingError, UsageError
-from strop.loop.ranks import Place, check_sizes, join, own_part, place
+from strop.loop.ranks import Place, check_sizes, device, join, own_part, place
 
 
 def test_a_process_started_by_itself_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +68,23 @@ def test_sizes_that_multiply_and_sizes_that_were_not_given_pass(monkeypatch: pyt
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(UsageError, match="= 2, but 1 process was started"):
         check_sizes(None, 2, None)
+
+
+@pytest.mark.parametrize(("found", "local", "where"), [(0, "1", "cpu"), (1, "0", "cuda:0"), (4, "3", "cuda:3")])
+def test_a_process_trains_on_its_own_accelerator_or_on_the_processor(
+    found: int, local: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_accelerators(found, local, monkeypatch)
+    assert device() == where
+
+
+def test_a_process_without_an_accelerator_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_accelerators(2, "2", monkeypatch)
+    with pytest.raises(UsageError, match=r"process 2 of this machine has no accelerator of its own: torch finds 2\. Start one"):
+        device()
+
+
+def plant_accelerators(found: int, local: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: found > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: found)
+    monkeypatch.setenv("LOCAL_RANK", local)

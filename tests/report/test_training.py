@@ -52,6 +52,11 @@ def test_steps_that_were_not_taken_are_counted() -> None:
     assert ("Steps not taken", "1") in [(row[0].text, row[1].text) for row in summary(report()).rows]
 
 
+def test_what_trained_is_named() -> None:
+    assert ("Trained on", "a card") in [(row[0].text, row[1].text) for row in summary(report(machine="a card")).rows]
+    assert ("Trained on", "not measured") in [(row[0].text, row[1].text) for row in summary(report()).rows]
+
+
 def test_the_page_is_whole_escaped_and_needs_nothing_from_elsewhere() -> None:
     page = render_training(report(recipe="strop: 1 # <b>", reference="a <file>.py"))
     HTMLParser().feed(page)

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,7 @@ def test_a_thread_that_has_ended_is_left_alone() -> None:
     number = thread.native_id
     end()
     give_way(number)
+    assert not Path(f"/proc/self/task/{number}").exists()
 
 
 @linux

@@ -181,14 +181,12 @@ class Stepper(Loop):
         self.fire(after)
 
     def _clip(self, largest: float) -> Tensor:
-        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        if self.norms:
-            norm: Tensor = torch.linalg.vector_norm(torch.stack(self.norms))  # as get_total_norm does, to the bit
-        else:
-            norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        known = type(norm) is Tensor and norm.device.type == "cpu"  # to look at any other would mean to wait
-        if not known or not float(norm) + 1e-6 <= largest:  # else every gradient would be multiplied by 1
-            nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+        grads = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        # Of norms that are known vector_norm gives what get_total_norm would, to the bit.
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(self.norms)) if self.norms else nn.utils.get_total_norm(grads)
+        # Where nothing is clipped every gradient would be multiplied by 1; to ask an accelerator or other ranks would be to wait.
+        if type(norm) is not Tensor or norm.device.type != "cpu" or not float(norm) + 1e-6 <= largest:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), largest, norm)
         return norm
 
     def _optimize(self) -> bool:

@@ -38,7 +38,9 @@ class _Siblings:
 
     def _together(self, input: Tensor) -> Tensor:
         weight = torch.cat([layer.weight for layer in self._layers])
-        biases = [p for layer in self._layers for name, p in layer.named_parameters(recurse=False) if name == "bias"]
+        biases: list[Tensor] = [
+            p for layer in self._layers for name, p in layer.named_parameters(recurse=False) if name == "bias"
+        ]
         whole = functional.linear(input, weight, torch.cat(biases) if biases else None)
         first, *rest = torch.split(whole, [layer.out_features for layer in self._layers], -1)
         self._source = input, input._version, torch.is_grad_enabled()

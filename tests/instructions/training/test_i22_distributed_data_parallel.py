@@ -270,20 +270,21 @@ def test_a_rank_that_dies_ends_the_others_with_a_clear_error_in_bounded_time(pla
 
 
 @pytest.mark.parametrize(
-    ("world", "settings", "draft", "words"),
+    ("world", "settings", "accelerators", "words"),
     [
-        ("1", {}, {}, "a single process was started"),
-        ("16", {}, {}, "a batch of 8 samples cannot be shared by 16 processes"),
-        ("2", {"backend": "nccl"}, {}, "nccl needs CUDA"),
+        ("1", {}, False, "a single process was started"),
+        ("16", {}, False, "a batch of 8 samples cannot be shared by 16 processes"),
+        ("2", {"backend": "nccl"}, False, "nccl needs CUDA, and torch finds none here; use gloo"),
+        ("2", {"backend": "gloo"}, True, "torch finds accelerators here; use nccl"),
+        ("2", {}, True, "None"),
     ],
 )
 def test_what_cannot_be_shared_is_declined(
-    world: str, settings: dict[str, Any], draft: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+    world: str, settings: dict[str, Any], accelerators: bool, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", world)
-    if settings and torch.cuda.is_available():
-        pytest.fail("this machine has CUDA; the case is about one without")
-    assert words in str(DistributedDataParallel(**settings).decline(training_draft(**draft), HOST))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: accelerators)
+    assert words in str(DistributedDataParallel(**settings).decline(training_draft(), HOST))
 
 
 @pytest.mark.parametrize("name", ["bucket_mb", "timeout"])
