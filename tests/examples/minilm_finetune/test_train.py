@@ -46,7 +46,7 @@ def test_every_evaluation_sentence_is_there_with_its_label(workload) -> None:
 def test_the_recipe_is_legal_and_its_batches_hold_less_padding(workload) -> None:
     recipe = read_recipe(RECIPE)
     assert legal(recipe, workload.traits) is None
-    assert [instruction.number for instruction in recipe] == [6, 8, 13, 18, 31]
+    assert [instruction.number for instruction in recipe] == [6, 13, 18, 31]
 
 
 def test_a_few_steps_by_the_recipe_lower_the_loss(workload) -> None:
