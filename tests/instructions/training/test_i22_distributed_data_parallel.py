@@ -260,7 +260,7 @@ def test_a_resumed_training_on_two_ranks_ends_bit_equal(both: subprocess.Complet
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
-@pytest.mark.parametrize("recipe", ["two", "spread"])
+@pytest.mark.parametrize("recipe", ["two", pytest.param("spread", marks=pytest.mark.slow)])
 def test_a_rank_that_dies_ends_the_others_with_a_clear_error_in_bounded_time(place: Path, recipe: str) -> None:
     begin, out = time.monotonic(), place / f"dying {recipe}"
     done = together("-m", "strop", "train", f"{place / 'w.py'}:dying", "--recipe", place / f"{recipe}.yaml", "--out", out, "-q")
