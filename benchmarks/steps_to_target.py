@@ -63,10 +63,11 @@ def main() -> int:
     asked = parser.parse_args()
     if min(asked.seeds, asked.every) < 1:
         parser.error("--seeds and --every are counted from 1")
-    workload = parse_reference(asked.workload).load_training()
-    recipes = {"against": read_recipe(asked.against), "recipe": read_recipe(asked.recipe)}
-    higher, found = workload.metric.higher_is_better, dict[str, list[list[Look]]]()
     try:
+        workload = parse_reference(asked.workload).load_training()
+        if workload.metric.unjudged:
+            parser.error(f"{asked.workload} has no metric, so nothing can be reached")
+        recipes = {"against": read_recipe(asked.against), "recipe": read_recipe(asked.recipe)}
         found = {name: [course(workload, r, seed, asked.every) for seed in range(asked.seeds)] for name, r in recipes.items()}
     except StropError as error:
         print(error, file=sys.stderr)
@@ -77,7 +78,7 @@ def main() -> int:
     print(f"| seed | target {workload.metric.name} | {asked.against.stem}: steps | {asked.recipe.stem}: steps | ends |")
     print("|---|---|---|---|---|")
     for seed, (plain, changed) in enumerate(zip(found["against"], found["recipe"], strict=True)):
-        one = reached(plain, changed, margin=asked.margin, higher_is_better=higher)
+        one = reached(plain, changed, margin=asked.margin, higher_is_better=workload.metric.higher_is_better)
         there = one.candidate.step if one.candidate is not None else "never"
         ends = f"{plain[-1].metric:.4g} → {changed[-1].metric:.4g}"
         print(f"| {seed} | {one.target:.4g} | {one.baseline.step} | {there} | {ends} |")

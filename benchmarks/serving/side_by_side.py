@@ -227,12 +227,10 @@ class Bench:
             preexec_fn=lambda: os.sched_setaffinity(0, {self._server_core}),
         )  # fmt: skip
         try:
-            if not _listens(port, server):
-                return "the server did not start"
             rate, path = cell.load * self.capacity, cell.server.path.replace("MODEL", self._model)
             body = self._protocol if ours else self._plain
-            if not _answers(f"http://127.0.0.1:{port}{path}", body.read_bytes().splitlines()[0]):
-                return "the server did not answer"
+            if not _answers(f"http://127.0.0.1:{port}{path}", body.read_bytes().splitlines()[0], server):
+                return "the server did not start"
             load = [
                 sys.executable, "-m", "strop", "load", f"http://127.0.0.1:{port}{path}", "--input", str(body),
                 "--rate", f"{rate:.3f}/s", "--seconds", f"{seconds}s", "--warmup", "2s", "--seed", str(cell.round + 1),
@@ -270,20 +268,10 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int, server: subprocess.Popen[bytes]) -> bool:
+def _answers(url: str, body: bytes, server: subprocess.Popen[bytes]) -> bool:
+    """Send a request until it is answered, or the server has ended: it may listen before its model is there."""
     limit = time.monotonic() + PATIENCE
     while time.monotonic() < limit and server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(0.1)
-    return False
-
-
-def _answers(url: str, body: bytes) -> bool:
-    """Send a request until it is answered: a server may listen before its model is there."""
-    limit = time.monotonic() + PATIENCE
-    while time.monotonic() < limit:
         request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - an address made here
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310

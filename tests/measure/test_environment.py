@@ -43,8 +43,10 @@ def test_variables_that_steer_speed_are_recorded_and_others_are_not() -> None:
     steering = {
         "OMP_NUM_THREADS": "4", "KMP_BLOCKTIME": "0", "MKL_NUM_THREADS": "2", "TORCH_LOGS": "x", "TORCHINDUCTOR_FREEZING": "1",
         "PYTHONHASHSEED": "7", "MALLOC_ARENA_MAX": "2", "CUDA_VISIBLE_DEVICES": "0", "OPENBLAS_CORETYPE": "Haswell",
+        "NVIDIA_TF32_OVERRIDE": "1",
     }  # fmt: skip
     others = {"HOME": "/home/x", "USER": "x", "AWS_SECRET_ACCESS_KEY": "k", "OMPHALOS": "1", "PATH": "/bin", "TOKEN": "t"}
+    others |= {"NVIDIA_REQUIRE_CUDA": "what a container asks of its host, a page long"}
     assert tuning_variables({**steering, **others}) == dict(sorted(steering.items()))
 
 

@@ -109,11 +109,10 @@ def _nothing(trials: Sequence[Trial]) -> str:
     tried, unsettled = len(trials), sum(trial.status in OPEN for trial in trials)
     if not tried:
         return "Undecided: no recipe could be tried."
-    what = "the one recipe tried" if tried == 1 else f"none of the {tried} recipes tried"
+    what = "the one recipe tried was not" if tried == 1 else f"none of the {tried} recipes tried was"
     if not unsettled:
-        return f"Nothing paid: {what} was {'not ' if tried == 1 else ''}worth keeping."
-    what = "the one recipe tried was not" if tried == 1 else f"{what} was"
-    return f"Undecided: {what} proven worth keeping" + (f", and {unsettled} may be." if tried > 1 else ", and it may be.")
+        return f"Nothing paid: {what} worth keeping."
+    return f"Undecided: {what} proven worth keeping, and {'it' if tried == 1 else unsettled} may be."
 
 
 def _because(reason: str) -> str:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from strop.surgery.dropout import LEVELS, drawn
+from strop.surgery.modules import restore_forward
 
 Attention = Callable[..., Tensor]
 
@@ -174,6 +175,4 @@ def share_attention(model: nn.Module, run: Callable[[], object]) -> int:
 
 def undo(model: nn.Module) -> None:
     """Let torch answer again."""
-    for module in model.modules():
-        if isinstance(module.__dict__.get("forward"), _Attending):
-            del module.forward
+    restore_forward(model, _Attending)

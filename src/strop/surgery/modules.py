@@ -55,6 +55,13 @@ def replace_all(model: nn.Module, kind: type[M], build: Callable[[str, M], nn.Mo
     return count
 
 
+def restore_forward(model: nn.Module, kind: type) -> None:
+    """Give every module back its own forward where one of ``kind`` stands for it."""
+    for module in model.modules():
+        if isinstance(vars(module).get("forward"), kind):
+            del module.forward
+
+
 def matrix_weights(model: nn.Module) -> tuple[Weight, ...]:
     """List the parameters that take part in matrix products; embeddings and norms are not among them.
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from strop.surgery.modules import restore_forward
+
 
 class _Siblings:
     """Answers for all of them when the first is asked, and keeps the others' answers until they are asked.
@@ -95,6 +97,4 @@ def join(model: nn.Module, run: Callable[[], object]) -> int:
 
 def undo(model: nn.Module) -> None:
     """Let every layer answer by itself again."""
-    for module in model.modules():
-        if isinstance(module.__dict__.get("forward"), _Joined):
-            del module.forward
+    restore_forward(model, _Joined)

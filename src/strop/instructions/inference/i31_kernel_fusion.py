@@ -154,6 +154,11 @@ class KernelFusion(Instruction):
 
         plan = draft.training
         assert plan is not None
+        watchable = len(plan.data) > 0  # a loop of the caller's own has no batch to watch
+
+        def once() -> None:
+            rehearse(draft.model, plan, first_batch(plan))
+
         if "optimizer" in self.rules:
             plain = plan.optimizer
             changed = fused(plain(draft.model))
@@ -163,13 +168,10 @@ class KernelFusion(Instruction):
         processor = device() == "cpu"
         if "dropout" in self.rules and processor:
             tally.add("dropout layers that share random bits", share_bits(draft.model))
-        if "attention" in self.rules and processor and len(plan.data):  # a loop of the caller's own has no batch to watch
-            batch = first_batch(plan)
-            shared = share_attention(draft.model, lambda: rehearse(draft.model, plan, batch))
-            tally.add("modules that attend by narrow products", shared)
-        if "horizontal" in self.rules and len(plan.data):
-            batch = first_batch(plan)
-            tally.add("layers that share a product", join(draft.model, lambda: rehearse(draft.model, plan, batch)))
+        if "attention" in self.rules and processor and watchable:
+            tally.add("modules that attend by narrow products", share_attention(draft.model, once))
+        if "horizontal" in self.rules and watchable:
+            tally.add("layers that share a product", join(draft.model, once))
 
     def at_finish(self, draft: Draft, tally: Tally) -> None:
         """Make dropout layers, attention, linear layers and the embedding torch's again."""
