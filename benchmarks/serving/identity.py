@@ -1,8 +1,9 @@
 """What the server itself costs: an identity model behind everything strop does, against a bare granian that echoes.
 
-    python benchmarks/serving/identity.py [--rounds 5] [--seconds 2]
+    python benchmarks/serving/identity.py [--rounds 5] [--seconds 2] [--anywhere]
 
-Both servers share one core, the clients have the other; the two are measured in turn. A request is a JSON tensor of
+Both servers share one core, the clients have the other, or with ``--anywhere`` all of them run where the system puts them;
+the two are measured in turn. A request is a JSON tensor of
 1 × 4; one connection gives the idle median, 32 give the throughput.
 """
 
@@ -137,18 +138,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--anywhere", action="store_true", help="bind nobody to a core")
     parser.add_argument("--serve", choices=("bare", "strop"))
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[-1] if options.serve else cores[0]})
+    if not options.anywhere:
+        os.sched_setaffinity(0, {cores[-1] if options.serve else cores[0]})
     with asyncio.Runner(loop_factory=new_loop) as runner:
         if options.serve:
             runner.run(strop_server() if options.serve == "strop" else bare_server())
             return
-        command = [sys.executable, str(Path(__file__)), "--serve"]
+        command = [sys.executable, str(Path(__file__)), *(["--anywhere"] if options.anywhere else []), "--serve"]
+        clients = os.sched_getaffinity(0)
         os.sched_setaffinity(0, set(cores))
         servers = [subprocess.Popen([*command, name]) for name in PORTS]
-        os.sched_setaffinity(0, {cores[0]})
+        os.sched_setaffinity(0, clients)
         time.sleep(3.0)
         try:
             runner.run(compare(options.rounds, options.seconds))

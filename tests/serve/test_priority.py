@@ -7,11 +7,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from strop.contract.engine import Program
-from strop.serve.priority import NICER, give_way, giving_way
+from strop.serve.app import App
+from strop.serve.priority import ALONE, NICER, SWITCH, give_way, giving_way
 from strop.serve.workers import ThreadWorkers
 from tests.serve.conftest import Doubler
 
@@ -70,3 +72,19 @@ def test_the_threads_that_run_batches_give_way() -> None:
     workers.submit(job, lambda answers, error: done.set())
     assert done.wait(10) and found == [own + NICER]
     workers.close()
+
+
+def test_pythons_lock_passes_quickly_while_several_requests_are_open(within: Callable[..., Any]) -> None:
+    async def act(app: App, program: Doubler) -> list[float]:
+        seen = []
+        for change in (app.enter, app.enter, app.enter, app.leave, app.leave, app.leave):
+            change(100)
+            seen.append(sys.getswitchinterval())
+        assert (app.open, app.held) == (0, 0)
+        return seen
+
+    before = sys.getswitchinterval()
+    try:
+        assert within(act) == pytest.approx([ALONE, SWITCH, SWITCH, SWITCH, ALONE, ALONE])
+    finally:
+        sys.setswitchinterval(before)

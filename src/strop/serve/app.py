@@ -11,6 +11,7 @@ from strop.serve.desk import Desk
 from strop.serve.held import Gone
 from strop.serve.limits import Limits
 from strop.serve.oip import HEADER_LENGTH, JSON, Codec, dumps, metadata, model_config
+from strop.serve.priority import share_lock
 from strop.serve.problem import Problem
 from strop.serve.request import Outcome
 from strop.units import Bytes
@@ -97,6 +98,18 @@ class App:
         if problem is not None:
             return self.refused(problem)
         return await self.infer(headers.get(HEADER_LENGTH), body, gone)
+
+    def enter(self, size: Bytes) -> None:
+        """Note that a request of ``size`` bytes is being handled."""
+        self.held += size
+        self.open += 1
+        share_lock(self.open)
+
+    def leave(self, size: Bytes) -> None:
+        """Note that one is no longer."""
+        self.held -= size
+        self.open -= 1
+        share_lock(self.open)
 
     def refused(self, problem: Problem) -> Response:
         """Return the answer to an inference request that was refused unread, and account for it."""

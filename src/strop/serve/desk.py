@@ -18,6 +18,7 @@ from strop.observe import Event, Level, Observer, silent
 from strop.serve.call import Array, InferenceCall
 from strop.serve.counts import Counts
 from strop.serve.held import Gone, Held
+from strop.serve.lag import Lag
 from strop.serve.latency import LatencyModel
 from strop.serve.problem import Problem
 from strop.serve.request import LEVELS, Bucket, Outcome, Request
@@ -71,6 +72,7 @@ class Desk:
         self._hang, self._observer = hang, observer
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[Batch, tuple[Workers, Task]] = {}
+        self._lag = Lag(self._loop, lambda: self.now(), lambda: bool(self._tasks))
         self._held: dict[int, Held] = {}
         self._numbers = itertools.count()
         self._due = False
@@ -113,14 +115,10 @@ class Desk:
         bucket, rows = self._place(call)
         now = self.now()
         objective = self.scheduler.policy.objective
+        allowed = objective if call.timeout is None else min(objective, call.timeout)
+        deadline = now + allowed - self._lag.reserve(objective)
         request = Request(
-            number=next(self._numbers),
-            arrived=now,
-            deadline=now + (objective if call.timeout is None else min(objective, call.timeout)),
-            bucket=bucket,
-            rows=rows,
-            size=size,
-            level=call.level,
+            number=next(self._numbers), arrived=now, deadline=deadline, bucket=bucket, rows=rows, size=size, level=call.level
         )
         program = self.workers.here
         if program is not None and self.scheduler.quiet and self.scheduler.latency.typical(bucket.width, rows) <= HERE:
@@ -282,6 +280,7 @@ class Desk:
             self._done(batch, *attempt(job, workers.here))
         else:
             self._tasks[batch] = workers, workers.submit(job, report)
+            self._lag.watch()
 
     def _returned(self, batch: Batch, answers: list[list[Array]] | None, error: BaseException | None) -> None:
         del self._tasks[batch]

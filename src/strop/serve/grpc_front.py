@@ -104,15 +104,13 @@ class GrpcFront:
         if full is not None:
             app.count(full)
             return await _abort(context, full)
-        app.held += len(body)
-        app.open += 1
+        app.enter(len(body))
         try:
             return await self._answer(body, context)
         except Problem as problem:
             return await _abort(context, problem)
         finally:
-            app.held -= len(body)
-            app.open -= 1
+            app.leave(len(body))
 
     async def _answer(self, body: bytes, context: Any) -> bytes:
         app = self._app

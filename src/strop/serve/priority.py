@@ -9,9 +9,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from strop.units import Seconds
+
 NICER = 5
 """Added to the niceness of what computes: of a core that both want it gets a quarter, while beside other programs it keeps
 most of its share. On one core that served MiniLM this answered a tenth more in time (docs/serving.md)."""
+
+SWITCH: Seconds = 0.2e-3
+"""How long one thread keeps Python's lock from another while several requests are open: what one of them waits for is read or
+sent meanwhile. Python's own 5 ms is a batch's length."""
+ALONE: Seconds = 5e-3
+"""The same while one request is open: whoever takes the lock away from it only makes it wait."""
 
 
 @contextlib.contextmanager
@@ -29,6 +37,11 @@ def give_way(thread: int | None = None) -> None:
         number = threading.get_native_id() if thread is None else thread
         with contextlib.suppress(ProcessLookupError):  # a thread that helped opening and has ended
             os.setpriority(os.PRIO_PROCESS, number, min(19, os.getpriority(os.PRIO_PROCESS, number) + NICER))
+
+
+def share_lock(requests: int) -> None:
+    """Say how many requests are open, by which Python's lock passes more or less quickly between the threads."""
+    sys.setswitchinterval(ALONE if requests <= 1 else SWITCH)
 
 
 def _threads() -> set[int]:

@@ -62,8 +62,7 @@ def front(app: App) -> Front:
         if problem is not None:
             send(proto, app.refused(problem))
             return
-        app.held += announced
-        app.open += 1
+        app.enter(announced)
         try:
             body = await readers.read(proto, announced)
             if body is not None:
@@ -71,8 +70,7 @@ def front(app: App) -> Front:
                 if response.status != 499:
                     send(proto, response)
         finally:
-            app.held -= announced
-            app.open -= 1
+            app.leave(announced)
 
     return handle
 

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import signal
 import socket
-import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,6 @@ LOOPBACK = "127.0.0.1"
 BACKLOG = 2048
 LAST: Seconds = 1.0
 """Time for sending the last answers by gRPC once all of them are known."""
-SWITCH: Seconds = 0.2e-3
-"""How long a busy event loop keeps Python's lock from a worker that has its answer; Python's own 5 ms is a batch's length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +81,6 @@ async def serve(
         if grpc is not None:
             await grpc.start()
         cold["listen"] = time.perf_counter() - started
-        sys.setswitchinterval(SWITCH)
         gc.freeze()  # what starting made stays; collecting it again would only stop requests
         observer(_listens(app, address.host, ports, grpc.port if grpc else None, cold))
         await asyncio.wait([loop.create_task(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
