@@ -32,6 +32,7 @@ def test_a_workload_that_holds_together_is_taken() -> None:
     workload = make()
     assert workload.traits == {Trait.INFERENCE}
     assert make(training=FULL).traits == {Trait.INFERENCE, Trait.TEACHER}
+    assert make(device="cuda:1").traits == {Trait.INFERENCE, Trait.ACCELERATOR}
     assert workload.splits == {"screening": FULL, "confirming": FULL}
 
 
@@ -47,6 +48,7 @@ def test_a_split_gives_one_of_each_per_input(what: str, count: int) -> None:
     [
         ({"model": nn.Identity()}, r"got a Identity\. Give model=lambda: …"),
         ({"model": "resnet"}, "model must be a function that builds the model; got a str"),
+        ({"device": "gpu"}, "device must be cpu, cuda or cuda:N, for instance cuda:1; got 'gpu'"),
         ({"inputs": X}, "inputs must name operating points"),
         ({"inputs": {}}, "at least one operating point"),
         ({"inputs": {"a": X, "b": []}}, "each with at least one example input"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from strop.contract.device import PROCESSOR
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.signature import Signature
 from strop.contract.ties import Trait
@@ -34,6 +35,11 @@ class Program(ABC):
     def compiled(self) -> int:
         """How many shapes were compiled on first use so far; warming goes on while it grows."""
         return 0
+
+    @property
+    def tensor_device(self) -> str | None:
+        """Where a call allocates its tensors, as torch writes it; ``None``: they were allocated before, so no call shows them."""
+        return PROCESSOR
 
     def close(self) -> None:  # noqa: B027 - most programs hold nothing that must be given back
         """Give back threads and memory; the program must not be called again."""

@@ -22,6 +22,7 @@ class Trait(StrEnum):
     REDUCED_PRECISION = "reduced floating-point precision"
     COMPILED = "a compiled graph"
     RANKS = "several ranks that average their gradients"
+    ACCELERATOR = "an accelerator"
 
 
 @dataclass(frozen=True, slots=True)

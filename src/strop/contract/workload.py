@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from strop.contract.device import PROCESSOR, check_device
 from strop.contract.pytree import is_module
 from strop.contract.quality import Quality, agreement
 from strop.contract.ties import Trait
@@ -63,6 +64,8 @@ class InferenceWorkload:
         calibration: inputs for calibrating; disjoint from the evaluation data.
         training: data for techniques that train; optional. Its labels, where there are any, may be ``None`` for some inputs.
         parts: named extra things an instruction may ask for (a student, an encoder); each builds its part.
+        device: where the model answers, as torch writes it: ``cpu``, ``cuda`` or ``cuda:N``. It is moved there; inputs come
+            from the processor's memory and answers go back to it, which is part of the time of a call.
         name: shown in reports.
     """
 
@@ -74,18 +77,21 @@ class InferenceWorkload:
     calibration: Split = NO_DATA
     training: Split | None = None
     parts: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    device: str = PROCESSOR
     name: str = ""
 
     @property
     def traits(self) -> frozenset[Trait]:
         """What a recipe finds here; the original can teach a student where there is data to train on."""
-        return frozenset({Trait.INFERENCE} | ({Trait.TEACHER} if self.training is not None else set()))
+        found = {Trait.INFERENCE: True, Trait.TEACHER: self.training is not None, Trait.ACCELERATOR: self.device != PROCESSOR}
+        return frozenset(trait for trait, there in found.items() if there)
 
     def __post_init__(self) -> None:
         if is_module(self.model) or not callable(self.model):
             raise WorkloadError(
                 f"model must be a function that builds the model; got a {type(self.model).__name__}. Give model=lambda: …"
             )
+        check_device(self.device)
         if not isinstance(self.inputs, Mapping):
             raise WorkloadError("inputs must name operating points: {'batch 1': [example, ...]}.")
         for point, examples in self.inputs.items():
