@@ -279,10 +279,10 @@ def _fitted(draft: Draft, tallies: dict[str, Tally], folder: Path | None) -> dic
     from strop.loop.checkpoint import save_weights
 
     if folder is None:
-        _fit(draft, None, "cpu")
+        _fit(draft, None, draft.device)
         return tallies
     if not folder.exists():
-        _fit(draft, None, "cpu")
+        _fit(draft, None, draft.device)
         with unfinished(folder) as place:
             save_weights(draft.model, place / WEIGHTS)
             write_json(place / TALLIES, {name: tally.to_json() for name, tally in tallies.items()})

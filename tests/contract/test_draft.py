@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from strop.contract.quality import unjudged
 from strop.contract.signature import infer_signature
 from strop.contract.tally import Tally
 from strop.contract.workload import InferenceWorkload
+from strop.testing.models import training_draft
 
 X = torch.ones(1, 2)
 SIGNATURE = infer_signature([X], [X])
@@ -119,3 +121,11 @@ def test_the_contract_is_imported_without_torch() -> None:
     modules = "draft engine instruction moment recipe signature workload examples settings planned quality pages"
     code = f"import sys; [__import__('strop.contract.' + m) for m in {modules.split()!r}]; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_draft_is_where_its_workload_says_and_a_training_finds_its_place_by_itself() -> None:
+    assert make(nn.Identity()).device == "cpu"
+    draft = make(nn.Identity())
+    draft.workload = replace(WORKLOAD, device="cuda:1")
+    assert draft.device == "cuda:1"
+    assert training_draft().device == "cpu"

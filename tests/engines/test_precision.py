@@ -12,7 +12,7 @@ from torch import nn
 
 from strop.contract.draft import Precision
 from strop.contract.tally import Tally
-from strop.engines.precision import count_bfloat16_operators, decline_precision, first_call
+from strop.engines.precision import count_operators, decline_precision, first_call
 from strop.measure.host import Host
 
 
@@ -119,14 +119,14 @@ X = torch.randn(2, 16)
 def test_products_that_compute_in_bfloat16_are_counted_and_nothing_else(
     model: nn.Module, example: Any, count: int | None, tiny: SimpleNamespace
 ) -> None:
-    found = count_bfloat16_operators(tiny.draft(model, [example]))
+    found = count_operators(tiny.draft(model, [example]), "bfloat16")
     assert found > 0 if count is None else found == count
 
 
 def test_counting_changes_neither_the_model_nor_the_process(tiny: SimpleNamespace) -> None:
     draft = tiny.draft(tiny.Mlp(), [X])
     before = {name: value.clone() for name, value in draft.model.state_dict().items()}
-    assert count_bfloat16_operators(draft) == count_bfloat16_operators(draft) == 2
+    assert count_operators(draft, "bfloat16") == count_operators(draft, "bfloat16") == 2
     assert all(torch.equal(value, before[name]) for name, value in draft.model.state_dict().items())
     assert {value.dtype for value in draft.model.state_dict().values()} == {torch.float32}
     assert not torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
@@ -140,7 +140,7 @@ def test_a_model_that_fails_while_it_is_counted_leaves_the_process_as_it_was(tin
 
     draft.model.second.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="planted"):
-        count_bfloat16_operators(draft)
+        count_operators(draft, "bfloat16")
     assert not torch.is_autocast_enabled("cpu") and torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     assert (X @ X.T).dtype == torch.float32
 
@@ -165,5 +165,5 @@ def test_read_only_arrays_are_taken_without_a_warning(tiny: SimpleNamespace, rec
     array.flags.writeable = False
     draft = tiny.draft(tiny.Mlp(), [X])
     draft.examples = [array]
-    assert count_bfloat16_operators(draft) == 2
+    assert count_operators(draft, "bfloat16") == 2
     assert not [w for w in recwarn if "writable" in str(w.message)]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from strop.contract.device import PROCESSOR
 from strop.contract.pytree import is_module
 from strop.contract.service import Service
 from strop.contract.signature import Signature
 from strop.contract.tally import Tally
 from strop.contract.training import Training
-from strop.contract.workload import Workload
+from strop.contract.workload import InferenceWorkload, Workload
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,6 +82,19 @@ class Quantization:
 
 
 @dataclass(slots=True, kw_only=True)
+class Graphs:
+    """Intent: launch an accelerator's kernels by graphs that were captured once per shape of the inputs.
+
+    Attributes:
+        shapes: most shapes that are captured; calls of further ones are launched kernel by kernel.
+        tally: counts the shapes of the examples that are captured, and those that are not.
+    """
+
+    shapes: int
+    tally: Tally
+
+
+@dataclass(slots=True, kw_only=True)
 class EngineOptions:
     """Options of opening an artefact; not part of the artefact itself.
 
@@ -135,6 +149,7 @@ class Draft:
         engine: name of the engine that will run the model.
         precision: intent declared at LOWER.
         quantization: intent declared at LOWER.
+        graphs: intent declared at LOWER.
         layout: memory layout of four-dimensional activations and weights.
         engine_options: options of opening, set at ENGINE.
         service: how requests become calls, set at SERVE.
@@ -151,6 +166,15 @@ class Draft:
     engine: str = "eager"
     precision: Precision | None = None
     quantization: Quantization | None = None
+    graphs: Graphs | None = None
     layout: Literal["contiguous", "channels_last"] = "contiguous"
     engine_options: EngineOptions = field(default_factory=EngineOptions)
     service: Service = field(default_factory=Service)
+
+    @property
+    def device(self) -> str:
+        """Where the model and the examples are, and where answers are computed: what an inference workload says.
+
+        A training finds its accelerator by itself (``strop.loop.ranks.device``), and a service has its bundle's.
+        """
+        return self.workload.device if isinstance(self.workload, InferenceWorkload) else PROCESSOR

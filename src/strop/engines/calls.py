@@ -113,9 +113,9 @@ class AnswerWriter:
         leaves = [self._restore(tensor, dtype) for tensor, dtype in zip(tensors, self._dtypes, strict=True)]
         return leaves[0] if self._single else unflatten(self._tree, leaves)
 
-    def from_model(self, answer: Any, as_torch: bool) -> Any:
-        """Return what a model answered, with classes that an opened bundle may lack replaced by records."""
-        return self.from_tensors([answer] if self._single else flatten(answer)[0], as_torch)
+    def leaves(self, answer: Any) -> list[Any]:
+        """Return the tensors of what a model answered, in signature order."""
+        return [answer] if self._single else flatten(answer)[0]
 
     @staticmethod
     def _restore(tensor: Any, dtype: np.dtype[Any]) -> Any:

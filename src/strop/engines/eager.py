@@ -1,14 +1,17 @@
-"""PyTorch itself, as it should be run: ``eval``, ``inference_mode``, all cores, optional bfloat16 and channels-last."""
+"""PyTorch itself, as it should be run: ``eval``, ``inference_mode``, all cores; optional low precision, channels-last, graphs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+from strop.contract.device import PROCESSOR
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.engine import Engine, Program, Source
 from strop.contract.pytree import unflatten
 from strop.contract.signature import Signature
+from strop.contract.tally import Tally
 from strop.contract.ties import Trait
 from strop.engines.calls import (
     AnswerWriter,
@@ -20,13 +23,15 @@ from strop.engines.calls import (
     tensors_of,
     write_settings,
 )
-from strop.engines.precision import count_bfloat16_operators, decline_precision
+from strop.engines.graphs import ShapeGraphs, capture_known, cuda_capture, rehearse
+from strop.engines.hosted import Forward, device_of, hosted
+from strop.engines.precision import count_operators, decline_precision
 from strop.engines.threads import hold_cores
 from strop.errors import ArtefactError
 from strop.measure.host import Host
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _WEIGHTS = "weights.safetensors"
 
@@ -49,42 +54,57 @@ class EagerEngine(Engine):
         return installed("torch")
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline int8, shape buckets, and bfloat16 that the host would have to emulate."""
+        """Decline int8, shape buckets, graphs without an accelerator, and low precision that would have to be emulated."""
         if draft.quantization is not None:
             return "the eager engine runs no int8; choose onnxruntime or openvino"
         if draft.engine_options.buckets:
             return "the eager engine runs exact shapes and has no shape buckets"
+        if draft.graphs is not None and draft.device == PROCESSOR:
+            return "CUDA graphs are an accelerator's, and this workload is on the processor"
         return decline_precision(draft, host)
 
     def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
-        """Write the weights, tied ones once, and the intents."""
+        """Write the weights, tied ones once, and the intents; where graphs are meant, capture and compare the examples."""
         from safetensors.torch import save_model
 
         save_model(draft.model, str(folder / _WEIGHTS))
-        write_settings(folder, {"precision": draft.precision.dtype if draft.precision else None, "layout": draft.layout})
+        settings: dict[str, Any] = {
+            "precision": draft.precision.dtype if draft.precision else None,
+            "layout": draft.layout,
+            "device": draft.device,
+        }
+        if draft.graphs is not None:
+            forward = _forward(_placed(draft.model.eval(), settings, draft.device), draft.signature, settings)
+            settings["graphs"] = {"shapes": draft.graphs.shapes, "known": rehearse(forward, draft)}
+        write_settings(folder, settings)
         if draft.precision is not None:
-            draft.precision.tally.add("operators in bfloat16", count_bfloat16_operators(draft))
+            dtype = draft.precision.dtype
+            draft.precision.tally.add(f"operators in {dtype}", count_operators(draft, dtype))
 
     def open(self, folder: Path, signature: Signature, options: EngineOptions, source: Source | None = None) -> Program:
-        """Rebuild the model by ``source`` and give it the artefact's weights."""
+        """Rebuild the model by ``source``, give it the artefact's weights and put it on the device it was prepared for."""
         require(self)
         refuse_buckets(self.name, options.buckets)
         if source is None:
             raise ArtefactError("an eager artefact holds weights only; give the workload that builds the model (source=).")
         settings = read_settings(folder)
+        device_of(settings)  # before the workload's own code runs
         model = _load(source().eval(), folder / _WEIGHTS)
         return _EagerProgram(model, signature, settings, options)
 
 
 class _EagerProgram(Program):
     def __init__(self, model: nn.Module, signature: Signature, settings: dict[str, Any], options: EngineOptions) -> None:
-        import torch
-
-        self._channels_last = settings["layout"] == "channels_last"
-        self._model = model.to(memory_format=torch.channels_last) if self._channels_last else model  # type: ignore[call-overload]
-        self._bfloat16 = settings["precision"] is not None
+        self._device, self._graphs = device_of(settings), settings.get("graphs")
+        self._model = _placed(model, settings, self._device)
         self._reader, self._writer = CallReader(signature), AnswerWriter(signature)
-        self._tree = signature.input_tree
+        forward = _forward(self._model, signature, settings)
+        self._answer = forward if self._device == PROCESSOR else hosted(forward, self._device)
+        self._replayed: ShapeGraphs | None = None
+        if self._graphs is not None:
+            capture = cuda_capture(forward, self._device, type(model).__name__)
+            self._answer = self._replayed = ShapeGraphs(self._answer, capture, self._graphs["shapes"])
+            capture_known(self._replayed, self._graphs["known"], signature)
         self._release = hold_cores(options.threads, options.pin)
 
     @property
@@ -92,20 +112,61 @@ class _EagerProgram(Program):
         """The module that answers, for those who want to look inside."""
         return self._model
 
+    @property
+    def compiled(self) -> int:
+        """How many shapes were captured in graphs."""
+        return len(self._replayed) if self._replayed is not None else 0
+
+    @property
+    def tally(self) -> Tally:
+        """Shapes that were captured in graphs, and calls beyond their bound; empty without graphs."""
+        return self._replayed.tally if self._replayed is not None else Tally()
+
+    @property
+    def tensor_device(self) -> str | None:
+        """A graph's tensors were allocated when it was captured."""
+        return self._device if self._replayed is None else None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one call."""
         import torch
 
         leaves, as_torch = tensors_of(self._reader.leaves(args, kwargs))
-        if self._channels_last:
-            leaves = [t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in leaves]
-        positional, keywords = unflatten(self._tree, leaves)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            return self._writer.from_model(self._model(*positional, **keywords), as_torch)
+        with torch.inference_mode():
+            return self._writer.from_tensors(self._answer(leaves), as_torch)
 
     def close(self) -> None:
         """Put the process's former thread settings back."""
         self._release()
+
+
+def _placed(model: nn.Module, settings: dict[str, Any], device: str) -> nn.Module:
+    """Return the model on its device and in its layout."""
+    import torch
+
+    placed = model if device == PROCESSOR else model.to(device)
+    if settings["layout"] == "channels_last":
+        placed = placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
+
+
+def _forward(model: nn.Module, signature: Signature, settings: dict[str, Any]) -> Forward:
+    """Return the model as a function of its tensors on its device."""
+    import torch
+
+    tree, writer, channels_last = signature.input_tree, AnswerWriter(signature), settings["layout"] == "channels_last"
+    kind, low = settings.get("device", PROCESSOR).partition(":")[0], settings["precision"]
+    dtype = getattr(torch, low or "bfloat16")
+
+    def forward(leaves: Sequence[Tensor]) -> list[Any]:
+        if channels_last:
+            leaves = [t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in leaves]
+        positional, keywords = unflatten(tree, leaves)
+        # Entered for each forward: weights cast outside of a capture would be gone when it is replayed.
+        with torch.autocast(kind, dtype, enabled=low is not None):
+            return writer.leaves(model(*positional, **keywords))
+
+    return forward
 
 
 def _load(model: nn.Module, weights: Path) -> nn.Module:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+from strop.contract.device import processor_only
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.engine import Engine, Program, Source
 from strop.contract.signature import Signature
@@ -46,7 +47,9 @@ class OnnxRuntimeEngine(Engine):
         return installed("onnxruntime")
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline low floating-point precision, uncalibrated static int8 and shape buckets."""
+        """Decline accelerators, low floating-point precision, uncalibrated static int8 and shape buckets."""
+        if elsewhere := processor_only(self.name, draft.device):
+            return elsewhere
         if draft.precision is not None:
             return f"onnxruntime has no {draft.precision.dtype} kernels for CPU; choose openvino or inductor"
         if draft.engine_options.buckets:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+from strop.contract.device import processor_only
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.engine import Engine, Program, Source
 from strop.contract.signature import Signature
@@ -50,7 +51,9 @@ class OpenVinoEngine(Engine):
         return installed("openvino", "nncf")
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline dynamic int8, uncalibrated static int8, and bfloat16 that the host would have to emulate."""
+        """Decline accelerators, dynamic int8, uncalibrated static int8, and bfloat16 that the host would have to emulate."""
+        if elsewhere := processor_only(self.name, draft.device):
+            return elsewhere
         quantization = draft.quantization
         if quantization is not None and quantization.mode == "dynamic":
             return "openvino runs calibrated int8 only; choose onnxruntime for ranges found on the fly"
