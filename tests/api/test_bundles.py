@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +54,6 @@ def test_an_eager_bundle_finds_its_workload_and_answers_bit_for_bit(
 def test_an_eager_bundle_whose_workload_moved_is_given_the_new_place(
     eager: Path, place: Path, workload_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import json
-
     row = json.loads((eager / "manifest.json").read_text())
     row["origin"]["reference"] = str(place / "moved.py")
     (eager / "manifest.json").write_text(json.dumps(row))
@@ -127,3 +126,12 @@ def test_a_bundle_is_replaced_only_by_a_whole_one(
         strop.apply("strop: 1", tiny_workload, out=eager)
     assert (eager / "manifest.json").read_bytes() == before
     assert strop.open_bundle(eager)(torch.zeros(8, 16)).shape == (8, 4)
+
+
+def test_a_bundle_for_an_accelerator_asks_for_one_before_its_workload_is_loaded(eager: Path) -> None:
+    row = json.loads((eager / "manifest.json").read_text())
+    assert row["device"] == "cpu"
+    row["device"], row["origin"]["reference"] = "cuda:97", "gone.py"
+    (eager / "manifest.json").write_text(json.dumps(row))
+    with pytest.raises(ArtefactError, match=r"cuda:97 is asked for, and torch finds .* open it where there is one"):
+        strop.open_bundle(eager)

@@ -5,6 +5,7 @@ The search itself is replaced by steps of the test's own, so that each moment ca
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import re
@@ -353,3 +354,10 @@ def test_the_report_of_a_real_run_is_the_same_on_disk_and_in_hand(whole_run: Who
     page = (whole_run.folder / "report.html").read_text(encoding="utf-8")
     assert "model_serving_framework" in page
     assert "<script" not in page
+
+
+def test_a_device_that_is_not_here_is_refused_before_any_work(place: Path) -> None:
+    workload = dataclasses.replace(live(), device="cuda:97")
+    with pytest.raises(WorkloadError, match="cuda:97 is asked for, and torch finds"):
+        strop.optimize(workload, out=place / "run")
+    assert not (place / "run").exists()

@@ -20,6 +20,7 @@ def manifest(**changes: Any) -> Manifest:
     fields: dict[str, Any] = {
         "strop": "1.2.3",
         "engine": "openvino",
+        "device": "cuda:1",
         "options": EngineOptions(threads=2, hints={"A": "1"}),
         "signature": Signature(inputs=(x,), input_tree=TREE, outputs=(x,), output_tree=LEAF),
         "recipe": {"static_quantization": {"smooth": 0.5}},

@@ -132,3 +132,29 @@ def test_a_package_that_is_none_is_refused_even_when_trusted(make: Make) -> None
     (folder / "manifest.json").write_text(json.dumps(row))
     with pytest.raises(ArtefactError, match=r"model\.pt2 cannot be loaded"):
         open_bundle(folder, trust=True)
+
+
+def test_a_bundle_for_a_device_that_is_not_here_is_refused_before_its_workload_is_asked(make: Make) -> None:
+    folder = make("eager", device="cuda:97")
+    assert read_manifest(folder).device == "cuda:97"
+
+    def source() -> torch.nn.Module:
+        raise AssertionError("nothing of the workload may run")
+
+    with pytest.raises(ArtefactError, match=r"cuda:97 is asked for.* open it where there is one"):
+        open_bundle(folder, source=source)
+
+
+def test_a_manifest_from_before_there_were_devices_is_the_processors(make: Make, model: torch.nn.Module) -> None:
+    folder = make("eager")
+    row = json.loads((folder / "manifest.json").read_text())
+    assert row.pop("device") == "cpu"
+    (folder / "manifest.json").write_text(json.dumps(row))
+    x = torch.ones(2, 4)
+    with torch.inference_mode():
+        assert torch.equal(open_bundle(folder, source=lambda: model)(x), model(x))
+
+
+def test_a_device_that_is_none_is_refused(make: Make) -> None:
+    with pytest.raises(ArtefactError, match="names no device that strop knows"):
+        open_bundle(make("eager", device="gpu"))

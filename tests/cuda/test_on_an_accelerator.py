@@ -15,7 +15,7 @@ import strop
 from strop.contract.draft import Draft
 from strop.contract.recipe import Recipe
 from strop.contract.workload import TrainingWorkload
-from strop.errors import UsageError, WorkloadError
+from strop.errors import UsageError
 from strop.instructions.inference.i31_kernel_fusion import KernelFusion
 from strop.instructions.inference.i35_graph_compile import GraphCompile
 from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
@@ -26,7 +26,6 @@ from strop.measure.host import read_host
 from strop.measure.memory import tensor_peak
 from strop.pipeline import Outcome, Preparation, train
 from strop.testing.models import sentences_workload, training_draft
-from strop.trial.materials import build_model
 from strop.trial.steps import POINT, StepsTarget, by_size
 
 pytestmark = pytest.mark.cuda
@@ -102,14 +101,6 @@ def test_gloo_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     told = DistributedDataParallel(backend="gloo").decline(training_draft(), read_host(accelerators=True))
     assert told is not None and "use nccl" in told
-
-
-def test_a_model_that_was_moved_there_is_refused_in_words() -> None:
-    workload = strop.InferenceWorkload(
-        model=lambda: nn.Linear(4, 4).cuda(), inputs={"batch 1": [torch.ones(1, 4)]}, quality=strop.unjudged("not here")
-    )
-    with pytest.raises(WorkloadError, match="model\\(\\) of the workload is on cuda:0; inference is measured on the processor"):
-        build_model(workload, 0)
 
 
 def test_a_training_is_compiled_for_it() -> None:

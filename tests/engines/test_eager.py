@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from strop.contract.draft import EngineOptions, Quantization
 from strop.engines import get
+from strop.engines.calls import read_settings, write_settings
 from strop.errors import ArtefactError
 
 
@@ -78,3 +79,21 @@ def test_answers_carry_no_gradient_and_the_model_is_not_in_training(tiny: Simple
 def test_int8_is_declined(tiny: SimpleNamespace) -> None:
     draft = tiny.draft(tiny.Mlp(), [torch.randn(2, 16)], quantization=Quantization(mode="dynamic"))
     assert "runs no int8" in str(get("eager").decline(draft, tiny.HOST))
+
+
+def test_an_artefact_for_a_device_that_is_not_here_runs_no_source(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    draft = tiny.draft(tiny.Mlp(), [torch.randn(2, 16)])
+    get("eager").lower(draft, tmp_path)
+    assert read_settings(tmp_path)["device"] == "cpu"
+    write_settings(tmp_path, {**read_settings(tmp_path), "device": "cuda:97"})
+
+    def source() -> torch.nn.Module:
+        raise AssertionError("nothing of the workload may run")
+
+    with pytest.raises(ArtefactError, match="cuda:97 is asked for"):
+        get("eager").open(tmp_path, draft.signature, EngineOptions(), source)
+
+
+def test_without_graphs_nothing_is_captured_and_tensors_can_be_counted(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    program = tiny.open(tiny.draft(tiny.Mlp(), [torch.randn(2, 16)]), tmp_path)
+    assert (program.compiled, program.tally.total, program.tensor_device) == (0, 0, "cpu")

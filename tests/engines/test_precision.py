@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -167,3 +168,22 @@ def test_read_only_arrays_are_taken_without_a_warning(tiny: SimpleNamespace, rec
     draft.examples = [array]
     assert count_operators(draft, "bfloat16") == 2
     assert not [w for w in recwarn if "writable" in str(w.message)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "declined"),
+    [("bfloat16", (8, 0), False), ("bfloat16", (7, 5), True), ("float16", (7, 5), False), ("bfloat16", (9, 0), False)],
+)
+def test_an_accelerator_is_asked_about_itself_and_not_the_processor(
+    dtype: Literal["bfloat16", "float16"],
+    capability: tuple[int, int],
+    declined: bool,
+    tiny: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"a card at {device}")
+    draft = draft_with(tiny, dtype)
+    draft.workload = replace(draft.workload, device="cuda:1")
+    told = decline_precision(draft, host())
+    assert (told is not None) == declined and (not declined or "a card at cuda:1 multiplies no bfloat16" in str(told))

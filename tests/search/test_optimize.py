@@ -11,6 +11,7 @@ import pytest
 
 from strop import catalogue
 from strop.contract.recipe import Recipe
+from strop.contract.ties import Trait
 from strop.diagnose.suggest import RULES
 from strop.measure.result import Finding, Verdict
 from strop.search import optimize as module
@@ -145,3 +146,9 @@ def test_a_resumed_search_measures_nothing_twice(scene: Scene) -> None:
 def test_a_recipe_is_described_by_numbers_and_names() -> None:
     recipe = catalogue.recipe_from_json({"model_serving_framework": {}, "amp_optimizer": {}})
     assert (describe(Recipe()), describe(recipe)) == ([], ["18 amp_optimizer", "47 model_serving_framework"])
+
+
+def test_on_an_accelerator_neither_roofs_nor_bottlenecks_are_measured_and_usual_gains_decide(scene: Scene) -> None:
+    scene.world.traits = scene.world.traits | {Trait.ACCELERATOR}
+    scene.search()
+    assert "measure_roofs" not in scene.order and scene.gains == {}

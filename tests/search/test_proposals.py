@@ -13,7 +13,7 @@ from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.measure.host import Host
 from strop.pipeline import legal
-from strop.search.proposals import Proposal, additions, groups, removals, variants
+from strop.search.proposals import Proposal, additions, barred, groups, removals, variants
 
 HOST = Host(cpu="a test CPU", cores=2, isa=frozenset({"avx2", "avx512_vnni"}))
 START = frozenset({Trait.INFERENCE})
@@ -102,3 +102,26 @@ def test_an_instruction_whose_default_is_for_another_kind_of_workload_is_raced_w
     assert fits.ties().needs == training and legal(Recipe([fits]), training) is None
     (usual,) = variants(Facts(), HOST, START, [31])
     assert usual == type(usual)()
+
+
+CARD = Host(cpu="a test CPU", cores=2, accelerators=("a test card",))
+ON_A_CARD = START | {Trait.ACCELERATOR}
+
+
+def test_on_an_accelerator_only_what_runs_there_is_tried() -> None:
+    pool = variants(Facts(), CARD, ON_A_CARD)
+    assert {18, 31, 35, 36, 38} <= {i.number for i in pool} and not {28, 29, 47} & {i.number for i in pool}
+    assert [str(p.recipe) for p in groups(pool, ON_A_CARD, {}) if 31 in {i.number for i in p.recipe}] == [
+        "31 kernel_fusion(rules=['conv2d+bn'])"
+    ]
+    assert any({i.number for i in p.recipe} == {36} for p in groups(pool, ON_A_CARD, {}))
+
+
+def test_what_an_accelerator_rules_out_is_known_by_number() -> None:
+    assert {i.number for i in barred(Facts(), CARD, ON_A_CARD)} == {28, 29, 47}
+    assert {i.number for i in barred(Facts(), CARD, ON_A_CARD, [28, 36])} == {28}
+    assert barred(Facts(), HOST, START) == []
+
+
+def test_a_processor_spends_no_time_on_graphs_of_launches() -> None:
+    assert not any(36 in {i.number for i in p.recipe} for p in groups(variants(Facts(), HOST, START), START, {}))

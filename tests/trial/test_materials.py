@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -235,3 +236,29 @@ def test_what_artefacts_depend_on_includes_the_weights(changed: str, tmp_path: P
     value = model.state_dict()[changed]
     value.copy_(value.float() + 1)
     assert materialise(workload(), model, tmp_path / "c").index["data"] != before
+
+
+class Moved(Answers):
+    """Says that it lies on an accelerator, which it may on a machine without one."""
+
+    def buffers(self, recurse: bool = True) -> Any:
+        return iter([SimpleNamespace(device=torch.device("cuda:0"))])
+
+
+def test_a_model_on_an_accelerator_is_told_to_say_so() -> None:
+    with pytest.raises(WorkloadError, match=r"model\(\) of the workload is on cuda:0, .* Give InferenceWorkload\(device='cuda'"):
+        build_model(workload(Moved()), 0)
+
+
+def test_a_device_that_is_not_here_is_refused_before_the_model_is_built() -> None:
+    def build() -> nn.Module:
+        raise AssertionError("no work before it is known")
+
+    with pytest.raises(
+        WorkloadError, match=r"cuda:97 is asked for, and torch finds .* Give InferenceWorkload\(device=…\) one that"
+    ):
+        build_model(workload(model=build, device="cuda:97"), 0)
+
+
+def test_where_the_model_answers_is_on_record(tmp_path: Path) -> None:
+    assert written(workload(), tmp_path).index["device"] == "cpu"

@@ -17,6 +17,7 @@ import torch
 
 from strop.catalogue import read_recipe
 from strop.contract.draft import Facts
+from strop.contract.engine import Program
 from strop.contract.examples import read_examples, write_examples
 from strop.contract.pytree import Record, flatten, to_numpy
 from strop.contract.recipe import Recipe
@@ -294,3 +295,22 @@ def test_what_a_timed_call_left_behind_can_be_asked_for_and_fresh_inputs_are_mad
     for ids, mask, x in seen:
         assert sorted(ids[0]) == [0, 5, 6, 7] and ids[0][3] == 0 and mask.tolist() == [[1, 1, 1, 0]], "padding stays padding"
         assert ids.dtype == np.int64 and np.allclose(x, [1.0, 2.0], rtol=0.01) and not np.array_equal(x, [1.0, 2.0])
+
+
+@pytest.mark.parametrize(("device", "counted"), [("cuda:1", 7), (None, None)])
+def test_tensors_are_counted_where_the_program_says_that_they_are(
+    device: str | None, counted: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(Program):
+        @property
+        def tensor_device(self) -> str | None:
+            return device
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return args[0]
+
+    monkeypatch.setattr("strop.measure.memory.tensor_peak", lambda call, where: asked.append(where) or 7)
+    target = ProgramTarget(Elsewhere(), {"a": [((np.ones(3),), {})]})
+    assert target.call("tensor_peak", {}) == counted and asked == ([device] if device else [])

@@ -60,5 +60,6 @@ def apply(
             origin = Origin(
                 workload=session.workload.name, reference=reference.value if reference.replayable else "", how="strop apply"
             )
-            save_bundle(place_for_bundle, prepared, session.materials.signature, origin=origin)
+            device = session.workload.device
+            save_bundle(place_for_bundle, prepared, session.materials.signature, origin=origin, device=device)
     return record_latency(place_for_bundle, observer=observer)

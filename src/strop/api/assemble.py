@@ -10,6 +10,7 @@ from typing import Any
 from strop.api.numbers import latencies, pareto, roofline
 from strop.api.proof import ablation, cold_start, footprint, one_shot, quality
 from strop.api.record import Record
+from strop.contract.device import PROCESSOR
 from strop.contract.recipe import Recipe
 from strop.ledger.files import read_json
 from strop.ledger.judgement import read_comparisons
@@ -106,16 +107,27 @@ def _self_test(folder: Path) -> str:
 def _subject(record: Record) -> Subject:
     plan, request = record.plan, record.plan["request"]
     path = record.folder / "materials" / "materials.json"
-    facts = read_json(path)["facts"] if path.exists() else None
+    about = read_json(path) if path.exists() else None
     drop = request["max_drop"]
     words = f"{100 * drop['value']:g} % of the original's value" if drop["relative"] else f"{drop['value']:g}, absolute"
     return Subject(
         name=plan["name"],
         reference=_text(plan["reference"]),
-        detail=f"{facts['parameters'] / 1e6:.1f} M parameters, {facts['weight_bytes'] / 1e6:.0f} MB" if facts else "",
+        detail=_size(about["facts"]) + _accelerator(record, about.get("device", PROCESSOR)) if about else "",
         aim=request["aim"],
         max_drop=words,
     )
+
+
+def _size(facts: Mapping[str, Any]) -> str:
+    return f"{facts['parameters'] / 1e6:.1f} M parameters, {facts['weight_bytes'] / 1e6:.0f} MB"
+
+
+def _accelerator(record: Record, device: str) -> str:
+    """Name the accelerator that answered; nothing where the processor did."""
+    if device == PROCESSOR:
+        return ""
+    return f", on {read_json(record.folder / 'host.json')['accelerators'][int(device.partition(':')[2] or 0)]} ({device})"
 
 
 def _text(reference: Mapping[str, Any] | None) -> str | None:

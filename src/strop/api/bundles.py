@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ def save_bundle(
     signature: Signature,
     *,
     origin: Origin,
+    device: str,
     quality: Mapping[str, Any] | None = None,
     latency: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Manifest:
-    """Copy a prepared artefact into a bundle of its own.
+    """Copy a prepared artefact into a bundle of its own; ``device`` is the one it was prepared for.
 
     Raises:
         UsageError: something that is not a bundle lies in its place.
@@ -42,6 +44,7 @@ def save_bundle(
         partial,
         engine=prepared.preparation.engine,
         signature=signature,
+        device=device,
         options=prepared.options,
         recipe=prepared.recipe.to_json(),
         tallies=prepared.preparation.tallies,
@@ -77,7 +80,7 @@ def open_bundle(folder: str | Path, *, workload: str | None = None, trust: bool 
         trust: open a bundle that can execute code although it was not written on this machine.
 
     Raises:
-        ArtefactError: the bundle is damaged, unsafe, or needs a workload that cannot be found.
+        ArtefactError: the bundle is damaged, unsafe, for a device that is not here, or needs a workload that cannot be found.
     """
     folder = Path(folder)
     manifest = bundle.read_manifest(folder)
@@ -88,7 +91,7 @@ def open_bundle(folder: str | Path, *, workload: str | None = None, trust: bool 
         raise ArtefactError(f"{folder} runs on the eager engine and was made from a live object; give its workload file.")
 
     def source() -> Any:
-        loaded = parse_reference(reference).load()
+        loaded = replace(parse_reference(reference).load(), device=manifest.device)
         draft = draft_for(loaded, build_model(loaded, 0), manifest.signature, seed=0)
         return rebuild(draft, recipe_from_json(manifest.recipe))
 

@@ -40,6 +40,7 @@ from strop.search.proposals import groups, variants
 from strop.search.request import Request
 from strop.search.session import Session
 from strop.search.tune import tune
+from strop.trial.materials import check_there
 from strop.trial.reference import Reference
 from strop.units import Seconds, parse_seconds
 
@@ -151,8 +152,10 @@ def _check_asked(loaded: Workload, request: Request) -> None:
     """Refuse what cannot be asked of this kind of workload, before any work.
 
     Raises:
-        UsageError: the aim, or the way of confirming.
+        UsageError: the aim, the way of confirming, or a device that is not there.
     """
+    if isinstance(loaded, InferenceWorkload):
+        check_there(loaded)
     kind = type(loaded).__name__
     allowed = [str(aim) for aim in AIMS[type(loaded)]]
     if str(request.aim) not in allowed:
@@ -222,6 +225,7 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
                 reference=reference.value if reference.replayable else "",
                 how=f"strop optimize --aim {session.request.aim}",
             ),
+            device=session.workload.device,
             quality=last.quality.to_json() if last.quality else {},
             latency={point: {"speedup": c.speedup.estimate, "low": c.speedup.low} for point, c in last.comparisons.items()},
         )

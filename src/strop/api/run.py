@@ -11,8 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from strop.contract.device import PROCESSOR
 from strop.contract.workload import InferenceWorkload, Workload
 from strop.errors import UsageError, WorkloadError
 from strop.ledger.cache import cache_folder, prune
@@ -83,16 +85,20 @@ def open_session(
     """
     told = tee(JsonlSink(ledger.folder / "events.jsonl"), observer)
     workload = loaded or reference.load()
+    if loaded is not None and not reference.replayable and workload.device != PROCESSOR:
+        workload = reference.load()  # a copy: the caller's own model stays where it is
     model = build_model(workload, request.seed)
     materials = _materials(workload, model, ledger)
-    host = read_host()
+    host = read_host(accelerators=workload.device != PROCESSOR)
     note_machine(ledger, host)
     cache = ledger.folder / "artefacts" if fresh else cache_folder() / "artefacts"
     prune(cache)
-    origin = _origin(reference, materials, host, request)
+    origin = {**_origin(reference, materials, host, request), "device": workload.device}
     workshop = Workshop(reference, materials, host, cache, origin, ledger.folder / "logs", request.seed)
     baseline = workshop.prepare_original(workload, model)
     del model
+    if workload.device != PROCESSOR:
+        torch.cuda.empty_cache()  # what this process held there is for the trials'
     budget = Budget(request.budget, lambda: ledger.elapsed)
     warm = WarmRule(max_seconds=min(LONGEST_WARMING, max(SHORTEST_WARMING, WARMING_SHARE * request.budget)))
     with Bench(workshop, materials.points, request.seed, ledger.folder / "logs", told, warm) as bench:
@@ -168,6 +174,7 @@ def _origin(reference: Reference, materials: Materials, host: Host, request: Req
         "workload": reference.digest(),
         "data": materials.index["data"],
         "isa": sorted(host.isa),
+        "accelerators": list(host.accelerators),
         "cores": host.cores,
         "python": platform.python_version(),
         "versions": versions,

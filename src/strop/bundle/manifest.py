@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from strop.contract.device import PROCESSOR
 from strop.contract.draft import EngineOptions
 from strop.contract.signature import Signature
 from strop.errors import ArtefactError, did_you_mean
@@ -36,6 +37,7 @@ class Manifest:
     Attributes:
         strop: version of strop that wrote it.
         engine: name of the engine that opens it.
+        device: where it answers, as torch writes it.
         options: options it is opened with unless others are given.
         signature: inputs and outputs.
         recipe: instruction name → settings.
@@ -57,6 +59,7 @@ class Manifest:
     origin: Origin = field(default_factory=Origin)
     quality: Mapping[str, Any] = field(default_factory=dict)
     latency: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    device: str = PROCESSOR
     requires: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT

@@ -12,6 +12,7 @@ from strop.bundle.trust import written_here
 from strop.bundle.write import MANIFEST
 from strop.contract.draft import EngineOptions
 from strop.contract.engine import Program, Source
+from strop.engines.hosted import check_present
 from strop.errors import ArtefactError, RecipeError
 
 
@@ -52,7 +53,8 @@ def open_bundle(
         trust: open a bundle that can execute code although it was not written on this machine.
 
     Raises:
-        ArtefactError: the bundle is missing, damaged, of another format, or can execute code and comes from elsewhere.
+        ArtefactError: the bundle is missing, damaged, of another format, for a device that is not here, or can execute code
+            and comes from elsewhere.
         MissingExtraError: the engine's packages are not installed.
     """
     manifest = read_manifest(folder)
@@ -66,4 +68,5 @@ def open_bundle(
             f"opening this {engine.name} bundle would run compiled code in it, and it was not written on this machine. "
             f"If you know who made {folder.name!r}, open it with trust=True (--trust)."
         )
+    check_present(manifest.device)
     return engine.open(folder / ARTEFACT, manifest.signature, options or manifest.options, source)

@@ -14,6 +14,7 @@ from strop import engines
 from strop.bundle.files import digest_files
 from strop.bundle.manifest import Manifest, Origin
 from strop.bundle.trust import record_written
+from strop.contract.device import PROCESSOR
 from strop.contract.draft import EngineOptions
 from strop.contract.signature import Signature
 
@@ -31,6 +32,7 @@ def write_bundle(
     *,
     engine: str,
     signature: Signature,
+    device: str = PROCESSOR,
     options: EngineOptions | None = None,
     recipe: Mapping[str, Mapping[str, Any]] | None = None,
     tallies: Mapping[str, Mapping[str, int]] | None = None,
@@ -46,6 +48,7 @@ def write_bundle(
         folder: the bundle.
         engine: name of the engine that lowered it.
         signature: inputs and outputs.
+        device: where it answers, as torch writes it.
         options: options of opening.
         recipe: instruction name → settings.
         tallies: instruction name → what it changed.
@@ -61,6 +64,7 @@ def write_bundle(
     manifest = Manifest(
         strop=_version("strop"),
         engine=engine,
+        device=device,
         options=options or EngineOptions(),
         signature=signature,
         recipe=recipe or {},

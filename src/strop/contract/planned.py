@@ -42,7 +42,6 @@ PLANNED = (
     Planned(30, "weight_only_quantization", _I, "Store weights in 8 or 4 bits for models limited by memory bandwidth"),
     Planned(32, "structured_pruning", _I, "Remove whole channels, heads and layers"),
     Planned(33, "sparsity_training", _I, "Learn gates that switch units off, then remove them"),
-    Planned(36, "cuda_graph", _I, "Capture and replay kernel launches on a CUDA device"),
     Planned(37, "cold_start_optimizer", _I, "Shorten the time from process start to the first answer"),
     Planned(39, "custom_operator", _I, "Load, check and swap in a user's own operator"),
     Planned(40, "heterogeneous_pipeline", _I, "Overlap CPU pre-processing with accelerator inference"),

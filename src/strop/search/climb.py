@@ -17,7 +17,7 @@ from strop.observe import Level
 from strop.search.bench import Runnable, Seat
 from strop.search.kinds import BARE_PART, UNSEEN_CHANCE, chance, kind
 from strop.search.order import Offer, first
-from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, STEP_SPREAD, Proposal, additions, groups, variants
+from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, STEP_SPREAD, Proposal, additions, barred, groups, variants
 from strop.search.repair import repairs
 from strop.search.session import Session
 from strop.search.trials import Trial, run_trial
@@ -34,6 +34,7 @@ WORTH_TRYING = 0.01
 """Smallest expected improvement (of the logarithm of the speed-up) for which a trial is made once something was found."""
 
 NO_TIME, NO_PROMISE = "the budget did not allow it", "it promised too little beside what was found"
+NO_PROCESSOR = "it runs on the processor, and this workload is on an accelerator"
 """Why a recipe was not measured."""
 
 PREPARE_SECONDS = (8.0, 14.0, 14.0)
@@ -113,6 +114,7 @@ class _Climber:
         self._session, self._standing = session, Standing()
         facts, host, start = session.materials.facts, session.host, session.workload.traits
         self._pool: list[Instruction] = variants(facts, host, start, session.request.only)
+        self._barred = barred(facts, host, start, session.request.only)
         self._waiting = {p.recipe.key: p for p in groups(self._pool, start, gains)}
         self._steps: list[Proposal] = []
         self._prepared: dict[str, Prepared] = {}
@@ -196,6 +198,7 @@ class _Climber:
                 stack.seat = None
         left = [p for p in self._proposals() if self._promising(p) or not p.against]
         standing.untried = {str(p.recipe): NO_TIME if self._promising(p) else NO_PROMISE for p in left}
+        standing.untried |= {f"{i.number:02d} {i.name}": NO_PROCESSOR for i in self._barred}
         for recipe, reason in standing.untried.items():
             self._session.tell("trial.untried", f"{recipe}: not measured, {reason}", level=Level.DETAIL)
         return standing

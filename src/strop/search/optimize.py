@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from strop.contract.recipe import Recipe
+from strop.contract.ties import Trait
 from strop.diagnose.suggest import RULES
 from strop.measure.confirm import FAR_ROUND
 from strop.measure.result import Comparison, Finding
@@ -75,7 +76,16 @@ def search(session: Session) -> Search:
 
 
 def _diagnose(session: Session) -> dict[int, float]:
-    """Measure the roofs, find out where the time goes, and return instruction number → predicted gain."""
+    """Measure the roofs, find out where the time goes, and return instruction number → predicted gain.
+
+    Both look at the processor; where an accelerator answers nothing is predicted, and the cards' own priors stand.
+    """
+    if Trait.ACCELERATOR in session.workload.traits:
+        told = (
+            f"on {', '.join(session.host.accelerators)}: bottleneck and roofs not measured; usual gains say what is tried first"
+        )
+        session.tell("diagnosis.skipped", told, level=Level.RESULT)
+        return {}
 
     def look() -> Any:
         arguments = {"roofs": roofs, "facts": asdict(session.materials.facts)}

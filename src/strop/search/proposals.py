@@ -71,6 +71,14 @@ def variants(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[i
     return found
 
 
+def barred(facts: Facts, host: Host, start: frozenset[Trait], only: Iterable[int] = ()) -> list[Instruction]:
+    """Return the instructions that would be tried of this workload if it were not on an accelerator."""
+    there = {i.number for i in variants(facts, host, start, only)}
+    if Trait.ACCELERATOR not in start:
+        return []
+    return list({i.number: i for i in variants(facts, host, start - {Trait.ACCELERATOR}, only) if i.number not in there}.values())
+
+
 def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: Mapping[int, float]) -> list[Proposal]:
     """Return the smallest legal groups: each instruction alone, or with one enabler that brings what it needs.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from strop.contract.device import PROCESSOR, absent
 from strop.contract.draft import Draft, Facts
 from strop.contract.examples import digest, elements, read_examples, write_examples
 from strop.contract.pytree import map_leaves
@@ -28,7 +29,7 @@ class Materials:
 
         points/0.safetensors …    example inputs per operating point
         splits/<name>.safetensors evaluation, calibration and training inputs
-        materials.json            point names, signature, facts, one digest over all data and the model's weights
+        materials.json            point names, signature, facts, device, one digest over all data and the model's weights
     """
 
     folder: Path
@@ -77,7 +78,7 @@ def draft_for(
     facts: Facts | None = None,
     examples: Sequence[Any] = (),
 ) -> Draft:
-    """Return a draft; examples, if any, become torch tensors and come largest first."""
+    """Return a draft; examples, if any, become torch tensors where the model is, and come largest first."""
     ordered = sorted(examples, key=elements, reverse=True)
     return Draft(
         model=model,
@@ -85,7 +86,7 @@ def draft_for(
         facts=facts or Facts(),
         seed=seed,
         signature=signature,
-        examples=[map_leaves(torch.as_tensor, example) for example in ordered],
+        examples=[map_leaves(lambda leaf: torch.as_tensor(leaf, device=workload.device), example) for example in ordered],
     )
 
 
@@ -99,7 +100,9 @@ def materialise(workload: InferenceWorkload, model: torch.nn.Module, folder: Pat
     workload = _drawn(workload)
     _refuse_overlap(workload)
     probes = _probes(workload)
-    probed = infer_signature([example for _, example in probes], [_answer(model, example, point) for point, example in probes])
+    probed = infer_signature(
+        [example for _, example in probes], [_answer(model, example, point, workload.device) for point, example in probes]
+    )
     signature = replace(probed, inputs=_fitting(workload))
     for number, inputs in enumerate(workload.inputs.values()):
         write_examples(folder / "points" / f"{number}.safetensors", list(inputs))
@@ -112,6 +115,7 @@ def materialise(workload: InferenceWorkload, model: torch.nn.Module, folder: Pat
             "points": list(workload.inputs),
             "signature": signature.to_json(),
             "facts": asdict(facts),
+            "device": workload.device,
             "data": digest([data_digest(workload), _weights_digest(model)]),
         },
     )
@@ -125,11 +129,12 @@ def _drawn(workload: InferenceWorkload) -> InferenceWorkload:
 
 
 def build_model(workload: InferenceWorkload, seed: int) -> torch.nn.Module:
-    """Build the workload's model under a fixed seed, in eval mode.
+    """Build the workload's model under a fixed seed, in eval mode, and move it to the workload's device.
 
     Raises:
-        WorkloadError: the user's code failed or gave something else.
+        WorkloadError: there is no such device, the user's code failed or gave something else, or the model lies elsewhere.
     """
+    check_there(workload)
     torch.manual_seed(seed)
     try:
         model = workload.model()
@@ -137,13 +142,34 @@ def build_model(workload: InferenceWorkload, seed: int) -> torch.nn.Module:
         raise WorkloadError(f"model() of the workload failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, torch.nn.Module):
         raise WorkloadError(f"model() of the workload gave a {type(model).__name__}; a torch.nn.Module was expected.")
+    return _moved(model, workload.device).eval()
+
+
+def check_there(workload: InferenceWorkload) -> None:
+    """Check that the workload's device is one that torch finds, before any work.
+
+    Raises:
+        WorkloadError: it is not.
+    """
+    if problem := absent(workload.device):
+        raise WorkloadError(
+            f"{problem}. Give InferenceWorkload(device=…) one that is there, or 'cpu' (CUDA_VISIBLE_DEVICES counts)."
+        )
+
+
+def _moved(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    if device != PROCESSOR:
+        try:
+            return model.to(device)
+        except (RuntimeError, NotImplementedError) as error:  # out of memory, or tensors without values
+            raise WorkloadError(f"model() of the workload cannot be moved to {device}: {error}") from error
     elsewhere = next((str(t.device) for t in (*model.parameters(), *model.buffers()) if t.device.type not in ("cpu", "meta")), "")
     if elsewhere:
         raise WorkloadError(
-            f"model() of the workload is on {elsewhere}; inference is measured on the processor, for no engine of strop runs on "
-            f"an accelerator yet. Leave the model where it is built; trainings find the accelerator by themselves."
+            f"model() of the workload is on {elsewhere}, the workload on the processor. Give InferenceWorkload(device='cuda') "
+            f"to measure it there, or leave the model where it is built."
         )
-    return model.eval()
+    return model
 
 
 def data_digest(workload: InferenceWorkload) -> str:
@@ -190,8 +216,8 @@ def _probes(workload: InferenceWorkload) -> list[tuple[str, Any]]:
     return probes
 
 
-def _answer(model: torch.nn.Module, example: Any, point: str) -> Any:
-    args, kwargs = as_call(map_leaves(torch.as_tensor, example))
+def _answer(model: torch.nn.Module, example: Any, point: str, device: str) -> Any:
+    args, kwargs = as_call(map_leaves(lambda leaf: torch.as_tensor(leaf, device=device), example))
     try:
         with torch.inference_mode():
             return model(*args, **kwargs)

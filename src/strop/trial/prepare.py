@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from strop import catalogue
+from strop.contract.device import PROCESSOR
 from strop.ledger.files import read_json, write_json
 from strop.measure.host import read_host
 from strop.measure.orphan import die_with
@@ -28,7 +29,7 @@ def run_task(task: Task) -> Preparation:
         return prepare(
             draft,
             recipe,
-            read_host(),
+            read_host(accelerators=workload.device != PROCESSOR),
             task.folder / "artefact",
             graph=lambda engine: task.graphs / graph_key(recipe, engine, task.origin),
             fitted=task.graphs / fit_key(recipe, task.origin),

@@ -67,7 +67,8 @@ class ProgramTarget:
 
     def call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         """Do something untimed: ``evaluate`` a file of inputs into a file of answers, ``diagnose`` the model, or read its
-        ``tensor_peak``: the most bytes of tensors that one call holds, ``None`` where the engine works without torch.
+        ``tensor_peak``: the most bytes of tensors that one call holds, on its device, ``None`` where the engine works without
+        torch or allocated them beforehand.
         """
         if method == "diagnose":
             return self._diagnose(arguments)
@@ -93,12 +94,13 @@ class ProgramTarget:
         return diagnose(model, inputs, read_host(), arguments["roofs"], facts=Facts(**arguments["facts"])).to_json()
 
     def _tensor_peak(self) -> int | None:
-        if "torch" not in sys.modules:
+        device = self._program.tensor_device
+        if "torch" not in sys.modules or device is None:
             return None
         from strop.measure.memory import tensor_peak
 
         largest = {point: max(range(len(calls)), key=lambda n: elements(calls[n])) for point, calls in self._inputs.items()}
-        return max(tensor_peak(partial(self.run, point, index)) for point, index in largest.items())
+        return max(tensor_peak(partial(self.run, point, index), device) for point, index in largest.items())
 
     def close(self) -> None:
         """Give back what the program holds."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from strop import engines
@@ -64,7 +66,8 @@ def test_rows_are_regrouped_only_on_top_of_buckets() -> None:
 def test_two_engines_exclude_each_other() -> None:
     reason = legal(Recipe([ModelServingFramework(), GraphCompile()]), mlp_draft().workload.traits)
     assert "an engine other than eager" in str(reason)
-    assert ModelServingFramework().ties().excludes == GraphCompile().ties().excludes == {Trait.ENGINE}
+    assert GraphCompile().ties().excludes == {Trait.ENGINE}
+    assert ModelServingFramework().ties().excludes == {Trait.ENGINE, Trait.ACCELERATOR}
 
 
 def test_buckets_are_offered_and_taken_only_where_a_dimension_varies() -> None:
@@ -83,3 +86,14 @@ def test_more_streams_than_cores_are_declined() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         ModelServingFramework(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_declines_on_an_accelerator(engine: str) -> None:
+    draft = mlp_draft()
+    draft.workload = replace(draft.workload, device="cuda")
+    chosen = ModelServingFramework(engine=engine)  # type: ignore[arg-type]
+    assert chosen.decline(draft, HOST) == f"{engine} runs on the processor, and this workload is on cuda"
+    assert engines.get(engine).decline(draft, HOST) == chosen.decline(draft, HOST)
+    told = legal(Recipe([chosen]), draft.workload.traits)
+    assert told == "47 model_serving_framework cannot be used with an accelerator"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -92,5 +94,13 @@ def test_needs_an_engine_that_finds_ranges_on_the_fly(others: tuple[ModelServing
 
 def test_two_quantisers_exclude_each_other() -> None:
     recipe = Recipe([DynamicQuantization(), StaticQuantization(), ModelServingFramework(engine="onnxruntime")])
-    assert DynamicQuantization().ties().excludes == {Trait.QUANTIZED}
+    assert DynamicQuantization().ties().excludes == {Trait.QUANTIZED, Trait.ACCELERATOR}
     assert "quantised weights" in str(legal(recipe, mlp_draft().workload.traits))
+
+
+def test_declines_on_an_accelerator() -> None:
+    draft = mlp_draft()
+    draft.workload = replace(draft.workload, device="cuda")
+    assert "runs on the processor, and this workload is on cuda" in str(DynamicQuantization().decline(draft, HOST))
+    recipe = Recipe([DynamicQuantization(), ModelServingFramework(engine="onnxruntime")])
+    assert "cannot be used with an accelerator" in str(legal(recipe, draft.workload.traits))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -65,7 +67,7 @@ def test_declines_without_calibration_data_and_without_weights() -> None:
 
 def test_needs_an_engine_for_calibrated_int8() -> None:
     start = mlp_draft().workload.traits
-    assert StaticQuantization().ties().excludes == {Trait.QUANTIZED}
+    assert StaticQuantization().ties().excludes == {Trait.QUANTIZED, Trait.ACCELERATOR}
     assert "needs an engine that runs calibrated int8" in str(legal(Recipe([StaticQuantization()]), start))
     for engine in ("openvino", "onnxruntime"):
         assert legal(Recipe([StaticQuantization(), ModelServingFramework(engine=engine)]), start) is None  # type: ignore[arg-type]
@@ -75,3 +77,11 @@ def test_needs_an_engine_for_calibrated_int8() -> None:
 def test_smoothing_is_a_share(smooth: float) -> None:
     with pytest.raises(ValueError, match="share between 0 and 1"):
         StaticQuantization(smooth=smooth)
+
+
+def test_declines_on_an_accelerator() -> None:
+    draft = mlp_draft()
+    draft.workload = replace(draft.workload, device="cuda:1")
+    assert StaticQuantization().decline(draft, HOST) == "calibrated int8 runs on the processor, and this workload is on cuda:1"
+    recipe = Recipe([StaticQuantization(), ModelServingFramework()])
+    assert "cannot be used with an accelerator" in str(legal(recipe, draft.workload.traits))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,12 @@ def test_declines_where_torch_lacks_the_operators(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("strop.surgery.fused.available", lambda: False)
     assert "oneDNN" in str(KernelFusion(rules=ALL).decline(conv_draft(), HOST))
     assert KernelFusion(rules=FOLD).decline(conv_draft(), HOST) is None
+
+
+def test_on_an_accelerator_only_folding_is_left() -> None:
+    draft = conv_draft()
+    draft.workload = replace(draft.workload, device="cuda")
+    assert "runs on the processor, and this workload is on cuda" in str(KernelFusion().decline(draft, HOST))
+    assert KernelFusion(rules=FOLD).decline(draft, HOST) is None
+    assert "cannot be used with an accelerator" in str(legal(Recipe([KernelFusion()]), draft.workload.traits))
+    assert legal(Recipe([KernelFusion(rules=FOLD)]), draft.workload.traits) is None

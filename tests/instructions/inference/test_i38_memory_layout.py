@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -81,3 +83,13 @@ def test_offers_all_half_and_one_core(cores: int, threads: tuple[int, ...]) -> N
 def test_negative_threads_are_refused() -> None:
     with pytest.raises(ValueError, match="threads must be 0"):
         MemoryLayout(threads=-1)
+
+
+def test_on_an_accelerator_there_is_the_layout_only() -> None:
+    draft = conv_draft()
+    draft.workload = replace(draft.workload, device="cuda")
+    assert MemoryLayout().decline(draft, HOST) is None
+    for settings in (MemoryLayout(threads=1), MemoryLayout(channels_last=False, pin=True)):
+        assert "threads and pin are for the processor's cores, and this workload is on cuda" in str(settings.decline(draft, HOST))
+    card = Host(cpu="test", cores=4, accelerators=("a test card",))
+    assert set(MemoryLayout().space(draft.facts, card)) == {"channels_last"}

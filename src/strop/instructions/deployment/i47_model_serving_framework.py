@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, final
 
 from strop import engines
 from strop.contract.card import Aim, Card, Fidelity
+from strop.contract.device import processor_only
 from strop.contract.draft import Draft, Facts
 from strop.contract.instruction import Instruction
 from strop.contract.settings import Choices, Space, annotated_space
@@ -34,8 +35,9 @@ class ModelServingFramework(Instruction):
         once, and spends microseconds where eager Python spends them per operator.
 
     When it does not:
-        Models whose Python control flow cannot be exported. One large product per call already runs at the machine's
-        limit. Padding to a bucket costs more than fixed shapes save when sizes are spread evenly.
+        Accelerators: both engines are built for processors here. Models whose Python control flow cannot be exported. One
+        large product per call already runs at the machine's limit. Padding to a bucket costs more than fixed shapes save
+        when sizes are spread evenly.
 
     Settings:
         engine: the runtime (name).
@@ -72,8 +74,8 @@ class ModelServingFramework(Instruction):
             raise ValueError(f"streams must be at least 1, got {self.streams}")
 
     def ties(self) -> Ties:
-        """Add the engine's traits; exclude every other engine."""
-        return Ties(adds=engines.get(self.engine).adds, excludes=frozenset({Trait.ENGINE}))
+        """Add the engine's traits; exclude every other engine, and accelerators, on which neither runs."""
+        return Ties(adds=engines.get(self.engine).adds, excludes=frozenset({Trait.ENGINE, Trait.ACCELERATOR}))
 
     def space(self, facts: Facts, host: Host) -> Space:
         """Offer buckets only where a dimension varies and the engine has them, and regrouping of rows only on top of them."""
@@ -87,7 +89,9 @@ class ModelServingFramework(Instruction):
         return choices
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline buckets where no dimension varies, and more streams than cores."""
+        """Decline accelerators, buckets where no dimension varies, and more streams than cores."""
+        if elsewhere := processor_only(self.engine, draft.device):
+            return elsewhere
         if self.buckets and not draft.facts.dynamic:
             return f"buckets={self.buckets} was asked for, but all example inputs have one shape"
         if self.streams > host.cores:

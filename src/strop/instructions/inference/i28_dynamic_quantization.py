@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from strop.contract.card import Aim, Card, Fidelity
+from strop.contract.device import processor_only
 from strop.contract.draft import Draft, Quantization
 from strop.contract.instruction import Instruction
 from strop.contract.tally import Tally
@@ -50,11 +51,14 @@ class DynamicQuantization(Instruction):
     keep_float: tuple[str, ...] = ()
 
     def ties(self) -> Ties:
-        """Need an engine that quantises activations on the fly; exclude other quantisers."""
-        return ties(needs=(Trait.DYNAMIC_INT8_ENGINE,), adds=(Trait.QUANTIZED,), excludes=(Trait.QUANTIZED,))
+        """Need an engine that quantises activations on the fly; exclude other quantisers, and accelerators."""
+        excluded = (Trait.QUANTIZED, Trait.ACCELERATOR)
+        return ties(needs=(Trait.DYNAMIC_INT8_ENGINE,), adds=(Trait.QUANTIZED,), excludes=excluded)
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline when linear and recurrent layers hold less than half of the matrix weights."""
+        """Decline on an accelerator, and when linear and recurrent layers hold less than half of the matrix weights."""
+        if elsewhere := processor_only("int8 with ranges found on the fly", draft.device):
+            return elsewhere
         weights = draft.facts.matrix_weights
         total = sum(weights.values())
         linear = total - weights.get("convolution", 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, final
 
 from strop.contract.card import Aim, Card, Cost, Fidelity
+from strop.contract.device import processor_only
 from strop.contract.draft import Draft, Quantization
 from strop.contract.instruction import Instruction
 from strop.contract.settings import Choices
@@ -65,11 +66,14 @@ class StaticQuantization(Instruction):
             raise ValueError(f"smooth is a share between 0 and 1, got {self.smooth}")
 
     def ties(self) -> Ties:
-        """Need an engine that runs calibrated int8; exclude other quantisers."""
-        return ties(needs=(Trait.STATIC_INT8_ENGINE,), adds=(Trait.QUANTIZED,), excludes=(Trait.QUANTIZED,))
+        """Need an engine that runs calibrated int8; exclude other quantisers, and accelerators."""
+        excluded = (Trait.QUANTIZED, Trait.ACCELERATOR)
+        return ties(needs=(Trait.STATIC_INT8_ENGINE,), adds=(Trait.QUANTIZED,), excludes=excluded)
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline without calibration data, or without anything to quantise."""
+        """Decline on an accelerator, without calibration data, and without anything to quantise."""
+        if elsewhere := processor_only("calibrated int8", draft.device):
+            return elsewhere
         if not len(draft.workload.calibration.inputs):
             return "the workload has no calibration split; static ranges need one, apart from the evaluation data"
         if not draft.facts.matrix_weights:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, final
 
 from strop.contract.card import Aim, Card, Fidelity
+from strop.contract.device import processor_only
 from strop.contract.draft import Draft
 from strop.contract.instruction import Instruction
 from strop.contract.settings import Choices
@@ -61,7 +62,8 @@ class KernelFusion(Instruction):
         never occurs in a small training set, though its gradients, moments and update are computed in every step.
 
     When it does not:
-        Engines and compilers fuse by themselves, so every rule but ``conv2d+bn`` excludes them. Models that spend their
+        Engines and compilers fuse by themselves, so every rule but ``conv2d+bn`` excludes them; accelerators have no oneDNN, and
+        that rule alone. Models that spend their
         time in attention or normalisation. Activations called as functions, not as modules, stay. Packed weights are
         kept beside the plain ones and take their size in memory again. Dropout called as a function stays, and so does attention
         without dropout, off the processor or inside torch's own ``MultiheadAttention``; optimizers of other classes stay.
@@ -104,15 +106,15 @@ class KernelFusion(Instruction):
         return set(self.rules) <= set(TRAIN)
 
     def ties(self) -> Ties:
-        """Need a training workload or refuse it, by the rules; kernels fused for inference run eagerly in float32."""
+        """Need a training workload or refuse it, by the rules; kernels fused for inference are a processor's, in float32."""
         if self._training:
             return ties(needs=(Trait.TRAINING,))
         if set(self.rules) == set(FOLD):
             return ties(excludes=(Trait.TRAINING,))
-        return ties(excludes=(Trait.TRAINING, Trait.ENGINE, Trait.REDUCED_PRECISION))
+        return ties(excludes=(Trait.TRAINING, Trait.ENGINE, Trait.REDUCED_PRECISION, Trait.ACCELERATOR))
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline when no layer could match, or when this build of torch lacks the fused operators."""
+        """Decline when no layer could match, and oneDNN's kernels where the model or this build of torch is without them."""
         if self._training:
             return None if draft.training is not None else f"nothing is trained, and {', '.join(self.rules)} act in training"
         from torch import nn
@@ -121,8 +123,11 @@ class KernelFusion(Instruction):
         from strop.surgery import fused
         from strop.surgery.modules import has
 
-        if set(self.rules) != set(FOLD) and not fused.available():
-            return "this build of torch has no oneDNN pointwise operators"
+        if set(self.rules) != set(FOLD):
+            if elsewhere := processor_only(f"oneDNN, for every rule but {FOLD[0]},", draft.device):
+                return elsewhere
+            if not fused.available():
+                return "this build of torch has no oneDNN pointwise operators"
         wanted: list[type[nn.Module]] = []
         if any(rule.startswith("conv2d") for rule in self.rules):
             wanted += [nn.Conv1d, nn.Conv2d, nn.Conv3d] if "conv2d+bn" in self.rules else [nn.Conv2d]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 from strop.contract.card import Aim, Card, Fidelity
+from strop.contract.device import PROCESSOR
 from strop.contract.draft import Draft, Facts
 from strop.contract.instruction import Instruction, Launch
 from strop.contract.settings import Choices, Space, annotated_space
@@ -30,7 +31,7 @@ class MemoryLayout(Instruction):
 
     When it does not:
         Models without convolutions have no layout to choose; other engines choose it themselves. Binding hurts when
-        other work is bound to the same cores.
+        other work is bound to the same cores. On an accelerator there is the layout only.
 
     Settings:
         channels_last: store images and convolution weights channels-last; eager engine only (bool).
@@ -70,19 +71,24 @@ class MemoryLayout(Instruction):
         return Launch(environment={"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count), **bound})
 
     def space(self, facts: Facts, host: Host) -> Space:
-        """Offer all cores, half of them and one; a layout only where there are convolutions."""
+        """Offer all cores, half of them and one, where cores answer; a layout only where there are convolutions."""
         choices = dict(annotated_space(type(self)))
-        choices["threads"] = tuple(dict.fromkeys((0, *(n for n in (host.cores // 2, 1) if 0 < n < host.cores))))
+        if host.accelerators:
+            del choices["pin"]
+        else:
+            choices["threads"] = tuple(dict.fromkeys((0, *(n for n in (host.cores // 2, 1) if 0 < n < host.cores))))
         if not any(name.startswith("Conv") for name in facts.modules):
             choices["channels_last"] = (False,)
         return choices
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline when nothing would change, or more cores are asked for than there are."""
+        """Decline when nothing would change, more cores are asked for than there are, or cores do not answer."""
         from torch import nn
 
         from strop.surgery.modules import has
 
+        if (self.threads or self.pin) and draft.device != PROCESSOR:
+            return f"threads and pin are for the processor's cores, and this workload is on {draft.device}"
         if self.threads > host.cores:
             return f"{self.threads} threads were asked for, but the host gives {host.cores} cores"
         if self.channels_last and not has(draft.model, nn.Conv2d, nn.ConvTranspose2d):
