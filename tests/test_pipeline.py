@@ -725,3 +725,17 @@ def test_keys_are_the_same_in_another_process() -> None:
         env={**os.environ, "PYTHONHASHSEED": "77"},
     )
     assert done.stdout.split() == [artefact_key(FULL, ORIGIN), graph_key(FULL, "onnxruntime", ORIGIN)]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_what_trains_within_an_inference_workload_trains_where_it_answers(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("strop.pipeline._fit", lambda draft, run, device: asked.append(device))
+    done = prepare_until_fitted(deep_draft(device=device))
+    assert asked == [device] and set(done) == {"knowledge_distillation"}
+
+
+def prepare_until_fitted(draft: Draft) -> Any:
+    from strop.pipeline import _fitted
+
+    return _fitted(draft, walk(draft, Recipe([KnowledgeDistillation()]), Moment.LOOP), None)

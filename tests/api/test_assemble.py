@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from strop.api.assemble import assemble
+from strop.api.assemble import _accelerator, assemble
 from strop.api.record import Record
 from strop.errors import LedgerError
 from strop.ledger.files import read_json, write_json
@@ -138,3 +139,10 @@ def test_accelerators_that_a_run_found_are_in_its_report(whole_run: WholeRun, pl
     del host["accelerators"]  # as runs of former versions wrote it
     write_json(folder / "host.json", host)
     assert assemble(folder, 1.0).host.accelerators == ()
+
+
+def test_the_accelerator_that_answered_is_named(place: Path) -> None:
+    write_json(place / "host.json", {"accelerators": ["one card", "another card"]})
+    record: Any = SimpleNamespace(folder=place)
+    named = [_accelerator(record, device) for device in ("cpu", "cuda", "cuda:1")]
+    assert named == ["", ", on one card (cuda)", ", on another card (cuda:1)"]
