@@ -135,7 +135,7 @@ def forward_of(draft: Draft) -> Forward:
 @pytest.mark.usefixtures("planted")
 def test_a_rehearsal_counts_the_shapes_of_the_examples_and_keeps_the_most_frequent() -> None:
     found = draft(nn.Linear(4, 2), [8, 3, 2, 2, 3, 2, 1], shapes=2)
-    assert rehearse(forward_of(found), found) == [((2, 4),), ((3, 4),)]
+    assert rehearse(forward_of(found), found) == [((3, 4),), ((2, 4),)]
     assert found.graphs is not None
     assert found.graphs.tally.to_json() == {"shapes beyond the bound": 2, "shapes captured": 2}
 

@@ -6,6 +6,7 @@ the bound are launched kernel by kernel and counted; what cannot be captured is 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -146,7 +147,7 @@ def rehearse(forward: Forward, draft: Draft) -> list[Shapes]:
         draft: with an intent to use graphs.
 
     Returns:
-        The shapes to capture when the artefact is opened, the most frequent first.
+        The shapes to capture when the artefact is opened: the most frequent ones, the largest first.
 
     Raises:
         PrepareError: the model cannot be captured, or answers otherwise when it is replayed.
@@ -169,7 +170,8 @@ def rehearse(forward: Forward, draft: Draft) -> list[Shapes]:
                 compare(plain(leaves), graphs(leaves), model, TOLERANCE if draft.precision is None else LOW_TOLERANCE)
     intent.tally.add("shapes captured", len(graphs))
     intent.tally.add("shapes beyond the bound", len(counted) - len(chosen))
-    return chosen
+    # What a large one needed of the pool is there for the smaller ones behind it.
+    return sorted(chosen, key=lambda shapes: sum(map(math.prod, shapes)), reverse=True)
 
 
 def compare(wanted: Sequence[Tensor], got: Sequence[Tensor], model: str, tolerance: float) -> None:
