@@ -30,7 +30,6 @@ from strop.contract.signature import as_call
 from strop.errors import PrepareError, WorkloadError
 from strop.instructions.inference.i31_kernel_fusion import FOLD, KernelFusion
 from strop.instructions.inference.i34_knowledge_distillation import KnowledgeDistillation
-from strop.instructions.inference.i35_graph_compile import GraphCompile
 from strop.instructions.inference.i36_cuda_graph import CudaGraph
 from strop.instructions.inference.i38_memory_layout import MemoryLayout
 from strop.instructions.training.i18_amp_optimizer import AmpOptimizer
@@ -214,19 +213,6 @@ def test_folding_and_the_layout_of_images_go_together_there(tmp_path: Path) -> N
     done, program = opened(conv_draft, Recipe([KernelFusion(rules=FOLD), MemoryLayout(), CudaGraph()]), tmp_path)
     assert done.tallies["kernel_fusion"]["conv2d+bn"] > 0
     assert_answers(program, conv_draft)
-
-
-def test_a_package_is_compiled_for_it_or_its_toolkit_is_missed_in_words(tmp_path: Path) -> None:
-    recipe = Recipe([GraphCompile()])
-    lacks = engines.get("inductor").decline(moved(mlp_draft()), read_host(accelerators=True))
-    if lacks is not None:
-        done = prepare(moved(mlp_draft()), recipe, read_host(accelerators=True), tmp_path)
-        assert done.outcome is Outcome.DECLINED and done.reason == lacks and "compiling for cuda needs" in lacks
-        return
-    for make in (mlp_draft, attention_draft):
-        done, program = opened(make, recipe, tmp_path / make.__name__)
-        assert done.engine == "inductor" and program.tensor_device == "cuda"
-        assert_answers(program, make)
 
 
 def test_a_student_learns_there(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from strop.contract.draft import Precision
-from strop.contract.tally import Tally
 from strop.engines.export import export_leaves, export_program
 from strop.errors import PrepareError
 
@@ -44,9 +42,8 @@ def test_a_size_that_the_code_fixes_is_a_prepare_error_that_names_the_input(tiny
 
 def test_autocast_becomes_part_of_the_graph_and_answers_stay_float32(tiny: SimpleNamespace) -> None:
     draft = tiny.draft(tiny.Mlp(), [torch.randn(2, 16), torch.randn(3, 16)])
-    draft.precision = Precision(dtype="bfloat16", tally=Tally())
-    assert "bfloat16" not in str(export_program(draft).graph), "an engine with kernels of its own casts by itself"
-    program = export_program(draft, cast=True)
+    assert "bfloat16" not in str(export_program(draft).graph)
+    program = export_program(draft, bfloat16=True)
     assert "bfloat16" in str(program.graph)
     assert program.module()(torch.randn(4, 16))[0].dtype == torch.float32
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from itertools import starmap
 from typing import TYPE_CHECKING
 
-from strop.contract.device import PROCESSOR
 from strop.contract.draft import Draft
 from strop.contract.pytree import flatten, unflatten
 from strop.contract.signature import Signature, as_call, call_leaves
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
-def flat_model(model: nn.Module, signature: Signature, cast: tuple[str, str] | None = None) -> nn.Module:
+def flat_model(model: nn.Module, signature: Signature, bfloat16: bool = False) -> nn.Module:
     """Wrap a model so that it takes its tensors by position and gives one tuple, both in signature order.
 
     Structured inputs and outputs of any class pass an exporter this way, and constants become part of the graph.
@@ -28,7 +27,7 @@ def flat_model(model: nn.Module, signature: Signature, cast: tuple[str, str] | N
     Args:
         model: the model, in eval mode.
         signature: its inputs and outputs.
-        cast: kind of device and format to run under autocast with, so that the conversions become part of the graph.
+        bfloat16: run under CPU autocast, so that the conversions become part of the graph.
     """
     import torch
 
@@ -40,7 +39,7 @@ def flat_model(model: nn.Module, signature: Signature, cast: tuple[str, str] | N
         def forward(self, *leaves: Tensor) -> tuple[Tensor, ...]:
             args, kwargs = unflatten(signature.input_tree, leaves)
             # Even a disabled autocast would become a nested graph, which is slow to trace and hides fixed sizes.
-            with torch.autocast(cast[0], getattr(torch, cast[1])) if cast else contextlib.nullcontext():
+            with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
                 outputs, _ = flatten(self.model(*args, **kwargs))
             wanted = [spec.dtype for spec in signature.outputs]
             return tuple(_restore(tensor, dtype) for tensor, dtype in zip(outputs, wanted, strict=True))
@@ -48,10 +47,8 @@ def flat_model(model: nn.Module, signature: Signature, cast: tuple[str, str] | N
     return FlatModel().eval()
 
 
-def export_program(draft: Draft, *, cast: bool = False) -> ExportedProgram:
-    """Export the draft's model, where it is, with every varying dimension of its signature left free.
-
-    With ``cast``, the draft's low precision is autocast captured in the graph.
+def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
+    """Export the draft's model with every varying dimension of its signature left free.
 
     The program takes its tensors by position, in signature order, and returns a tuple of tensors.
 
@@ -64,8 +61,7 @@ def export_program(draft: Draft, *, cast: bool = False) -> ExportedProgram:
     leaves = export_leaves(draft)
     _check_stateless(draft, leaves)
     free = [{d: torch.export.Dim.AUTO for d, size in enumerate(s.shape) if size is None} for s in draft.signature.inputs]
-    low = (draft.device.partition(":")[0], draft.precision.dtype) if cast and draft.precision is not None else None
-    model = flat_model(draft.model, draft.signature, low)
+    model = flat_model(draft.model, draft.signature, bfloat16)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter calls deprecated parts of torch itself
@@ -123,7 +119,7 @@ def _check_stateless(draft: Draft, leaves: Sequence[Tensor]) -> None:
 
     args, kwargs = unflatten(draft.signature.input_tree, leaves)
     answers = []
-    with torch.no_grad(), torch.random.fork_rng(devices=() if draft.device == PROCESSOR else (draft.device,)):
+    with torch.no_grad(), torch.random.fork_rng(devices=()):
         for _ in range(2):
             torch.manual_seed(draft.seed)
             try:

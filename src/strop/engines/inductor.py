@@ -6,11 +6,10 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
-from strop.contract.device import PROCESSOR
+from strop.contract.device import processor_only
 from strop.contract.draft import Draft, EngineOptions
 from strop.contract.engine import Engine, Program, Source
 from strop.contract.signature import Signature
@@ -25,14 +24,12 @@ from strop.engines.calls import (
     tensors_of,
     write_settings,
 )
-from strop.engines.hosted import device_of, hosted
 from strop.engines.precision import count_operators, decline_precision
 from strop.engines.threads import hold_cores
 from strop.errors import ArtefactError, PrepareError, UsageError
 from strop.measure.host import Host
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.export import ExportedProgram
 
 _PACKAGE = "model.pt2"
@@ -58,35 +55,38 @@ class InductorEngine(Engine):
         return installed("torch")
 
     def decline(self, draft: Draft, host: Host) -> str | None:
-        """Decline int8, shape buckets, graphs, hosts without the compilers, and low precision that would be emulated."""
+        """Decline accelerators, int8, shape buckets, hosts without a C++ compiler, and bfloat16 that would be emulated.
+
+        A package that AOTInductor compiled for an accelerator ended the process that loaded it (PyTorch 2.11, torch's own
+        loader included), and a package that nobody saw work is not offered.
+        """
+        if (elsewhere := processor_only("the inductor engine", draft.device)) is not None:
+            return elsewhere
         if draft.quantization is not None:
             return "the inductor engine runs no int8; choose onnxruntime or openvino"
         if draft.engine_options.buckets:
             return "the inductor engine compiles free dimensions and has no shape buckets"
-        if draft.graphs is not None:
-            return "CUDA graphs are the eager engine's; the inductor engine launches its own kernels"
         compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
         if shutil.which(compiler) is None:
             return f"compiling needs a C++ compiler, and {compiler} is not on the path; install it or name another in CXX"
-        return _decline_toolkit(draft.device) or decline_precision(draft, host)
+        return decline_precision(draft, host)
 
     def lower(self, draft: Draft, folder: Path, graph: Path | None = None) -> None:
-        """Export, compile for the draft's device and package; low precision is autocast captured in the graph."""
+        """Export, compile and package; bfloat16 is autocast captured in the graph."""
         from strop.engines.export import export_program
 
+        bfloat16 = draft.precision is not None
         freezing = _freezing(draft.engine_options)
-        _package(export_program(draft, cast=True), folder / _PACKAGE, freezing, type(draft.model).__name__)
-        write_settings(folder, {"freezing": freezing, "device": draft.device})
+        _package(export_program(draft, bfloat16=bfloat16), folder / _PACKAGE, freezing, type(draft.model).__name__)
+        write_settings(folder, {"freezing": freezing})
         if draft.precision is not None:
-            dtype = draft.precision.dtype
-            draft.precision.tally.add(f"operators in {dtype}", count_operators(draft, dtype))
+            draft.precision.tally.add("operators in bfloat16", count_operators(draft, "bfloat16"))
 
     def open(self, folder: Path, signature: Signature, options: EngineOptions, source: Source | None = None) -> Program:
         """Load the package, which runs its code; ``options.streams`` calls can run side by side."""
         require(self)
         refuse_buckets(self.name, options.buckets)
-        settings = read_settings(folder)
-        device, frozen = device_of(settings), settings.get("freezing")
+        frozen = read_settings(folder).get("freezing")
         if "freezing" in options.hints and _freezing(options) != frozen:
             raise UsageError(
                 f"freezing is settled at lowering, and this artefact was made with freezing={frozen}. Lower it again."
@@ -97,33 +97,23 @@ class InductorEngine(Engine):
         if not path.is_file():
             raise ArtefactError(f"{_PACKAGE} is missing. Prepare the artefact again.")
         try:
-            loader = AOTIModelPackageLoader(str(path), "model", False, options.streams, int(device.partition(":")[2] or -1))
+            loader = AOTIModelPackageLoader(str(path), "model", False, options.streams, -1)
         except RuntimeError as error:
             raise ArtefactError(f"{_PACKAGE} cannot be loaded ({error}). Prepare the artefact again.") from error
-        return _InductorProgram(loader, signature, options, device)
+        return _InductorProgram(loader, signature, options)
 
 
 class _InductorProgram(Program):
-    def __init__(self, loader: Any, signature: Signature, options: EngineOptions, device: str) -> None:
-        self._loader, self._device = loader, device
-        self._answer = self._run if device == PROCESSOR else hosted(self._run, device)
+    def __init__(self, loader: Any, signature: Signature, options: EngineOptions) -> None:
+        self._loader = loader
         self._reader, self._writer = CallReader(signature), AnswerWriter(signature)
         self._release = hold_cores(options.threads, options.pin)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one call; may be called from several threads."""
         leaves, as_torch = tensors_of(self._reader.checked(args, kwargs))
-        return self._writer.from_tensors(self._answer(leaves), as_torch)
-
-    @property
-    def tensor_device(self) -> str | None:
-        """Where the package was compiled for."""
-        return self._device
-
-    def _run(self, leaves: Sequence[Tensor]) -> list[Any]:
         # The loader's own __call__ parses the call's description from JSON each time.
-        answer: list[Any] = self._loader.boxed_run([leaf.contiguous() for leaf in leaves])
-        return answer
+        return self._writer.from_tensors(self._loader.boxed_run([leaf.contiguous() for leaf in leaves]), as_torch)
 
     def close(self) -> None:
         """Drop the loaded code and put the process's former thread settings back."""
@@ -142,24 +132,6 @@ def _package(program: ExportedProgram, path: Path, freezing: bool, model: str) -
     except Exception as error:  # the compiler raises many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise PrepareError(f"inductor cannot compile {model}: {lines[0]}") from error
-
-
-def _decline_toolkit(device: str) -> str | None:
-    """Say what compiling for an accelerator lacks: Triton writes the kernels, and the code around them needs CUDA's headers."""
-    if device == PROCESSOR:
-        return None
-    missing = next((name for name in ("triton", "setuptools") if not installed(name)), None)
-    if missing is not None:
-        return f"compiling for {device} needs {missing}, which is not installed"
-    import torch
-    from torch.utils import cpp_extension
-
-    home, header, variable = cpp_extension.CUDA_HOME, "cuda.h", "CUDA_HOME"
-    if torch.version.hip is not None:
-        home, header, variable = cpp_extension.ROCM_HOME, "hip/hip_runtime.h", "ROCM_HOME"
-    if home is None or not (Path(home) / "include" / header).is_file():
-        return f"compiling for {device} needs its toolkit's headers ({header}); install it, or name its folder in {variable}"
-    return None
 
 
 def _freezing(options: EngineOptions) -> bool:

@@ -57,8 +57,8 @@ class GraphCompile(Instruction):
     freezing: bool = True
 
     def ties(self) -> Ties:
-        """Add the engine's traits; exclude every other engine."""
-        return Ties(adds=engines.get(ENGINE).adds, excludes=frozenset({Trait.ENGINE}))
+        """Add the engine's traits; exclude every other engine, and an accelerator that answers: its packages are processors'."""
+        return Ties(adds=engines.get(ENGINE).adds, excludes=frozenset({Trait.ENGINE, Trait.ACCELERATOR}))
 
     def decline(self, draft: Draft, host: Host) -> str | None:
         """Decline a model that was compiled or scripted before, with no Python left to trace, and hosts without a compiler."""
