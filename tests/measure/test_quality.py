@@ -200,6 +200,19 @@ def test_too_few_sources_prove_nothing_but_tell_how_far_scores_spread() -> None:
     assert QualityResult.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+def test_five_trainings_that_could_not_decide_are_never_told_that_fewer_would() -> None:
+    plain = [0.9187, 0.9127, 0.9220, 0.9173, 0.9167]  # of a run that said that 4 would decide
+    recipe = [0.9173, 0.9200, 0.9160, 0.9073, 0.9167]
+    found = judge_scores(plain, recipe, margin=0.0092, metric="accuracy", alpha=0.03, smallest=5, proportions=False)
+    assert found.guard is Guard.UNPROVEN and found.needed_n is not None
+    assert found.needed_n == 6
+    assert f"{found.needed_n} would decide" in found.describe() and found.findings[0].advice.startswith(f"give {found.needed_n} ")
+    # A mean loss beyond the margin: however many more there are, none of them would show that it is within.
+    hopeless = judge_scores(plain, [p - 0.01 + d for p, d in zip(plain, (0.004, -0.004, 0.003, -0.003, 0), strict=True)],
+        margin=0.0092, metric="accuracy", alpha=0.03, smallest=5, proportions=False)  # fmt: skip
+    assert hopeless.guard is Guard.UNPROVEN and hopeless.needed_n is None and "decide" not in hopeless.describe()
+
+
 def test_what_is_needed_counts_related_scores_as_related() -> None:
     rng = np.random.default_rng(0)
     sources = np.repeat(np.arange(30), 16)

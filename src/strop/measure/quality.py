@@ -58,7 +58,8 @@ class QualityResult:
         only_candidate: examples right by the candidate only, or ``None``.
         test: name of the test used.
         error: standard error of the difference, or ``None`` where the bounds did not come from one.
-        needed_n: examples that would decide at 80 % power if the arms were equally good, or ``None`` where unknown.
+        needed_n: examples that would decide at 80 % power if the arms were equally good. Where so many could not decide, the
+            arms do not look equally good: then those that would if the difference stayed as it is. ``None`` where unknown.
         findings: doubts.
     """
 
@@ -237,10 +238,13 @@ def build_result(
 ) -> QualityResult:
     """Turn one-sided bounds of the goodness difference into a result in the metric's own unit."""
     low, high = bounds
+    sign = 1.0 if higher_is_better else -1.0
     guard = Guard.HELD if low > -margin or (low == -margin and margin > 0) else Guard.UNPROVEN
     if high < -margin:
         guard = Guard.BROKEN
-    if guard is Guard.UNPROVEN and needed_n is not None and needed_n > n:
+    if guard is Guard.UNPROVEN and needed_n is not None and needed_n <= n:
+        needed_n = _needed_as_it_looks(low, sign * (candidate - baseline), n, margin)
+    if guard is Guard.UNPROVEN and needed_n is not None:
         message = f"{n} examples cannot decide a margin of {margin:g}; about {needed_n} are needed"
         findings = (
             *findings,
@@ -265,6 +269,12 @@ def build_result(
         needed_n=needed_n,
         findings=findings,
     )
+
+
+def _needed_as_it_looks(low: float, estimate: float, n: int, margin: float) -> int | None:
+    """Return the examples whose lower bound would lie within the margin if the estimate stayed; ``None``: no number would."""
+    room = margin + estimate
+    return max(n + 1, math.ceil(n * ((estimate - low) / room) ** 2)) if room > 0 else None
 
 
 Bounds = tuple[float, float, str, tuple[Finding, ...]]
