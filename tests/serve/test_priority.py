@@ -85,6 +85,7 @@ def test_pythons_lock_passes_quickly_while_several_requests_are_open(within: Cal
 
     before = sys.getswitchinterval()
     try:
+        sys.setswitchinterval(ALONE)
         assert within(act) == pytest.approx([ALONE, SWITCH, SWITCH, SWITCH, ALONE, ALONE])
     finally:
         sys.setswitchinterval(before)

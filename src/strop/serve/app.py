@@ -103,13 +103,15 @@ class App:
         """Note that a request of ``size`` bytes is being handled."""
         self.held += size
         self.open += 1
-        share_lock(self.open)
+        if self.open == 2:
+            share_lock(several=True)
 
     def leave(self, size: Bytes) -> None:
         """Note that one is no longer."""
         self.held -= size
         self.open -= 1
-        share_lock(self.open)
+        if self.open == 1:
+            share_lock(several=False)
 
     def refused(self, problem: Problem) -> Response:
         """Return the answer to an inference request that was refused unread, and account for it."""

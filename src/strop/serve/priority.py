@@ -19,7 +19,7 @@ SWITCH: Seconds = 0.2e-3
 """How long one thread keeps Python's lock from another while several requests are open: what one of them waits for is read or
 sent meanwhile. Python's own 5 ms is a batch's length."""
 ALONE: Seconds = 5e-3
-"""The same while one request is open: whoever takes the lock away from it only makes it wait."""
+"""The same while one request is open, and what Python begins with: whoever takes the lock away from it only makes it wait."""
 
 
 @contextlib.contextmanager
@@ -39,9 +39,9 @@ def give_way(thread: int | None = None) -> None:
             os.setpriority(os.PRIO_PROCESS, number, min(19, os.getpriority(os.PRIO_PROCESS, number) + NICER))
 
 
-def share_lock(requests: int) -> None:
-    """Say how many requests are open, by which Python's lock passes more or less quickly between the threads."""
-    sys.setswitchinterval(ALONE if requests <= 1 else SWITCH)
+def share_lock(*, several: bool) -> None:
+    """Say whether several requests are open, by which Python's lock passes more or less quickly between the threads."""
+    sys.setswitchinterval(SWITCH if several else ALONE)
 
 
 def _threads() -> set[int]:
