@@ -133,6 +133,10 @@ def test_a_file_named_with_or_without_its_function_is_made_of_the_same(place: An
     assert place.refer(kit.MLP).digest() == place.refer(kit.MLP, function="workload").digest()
 
 
+def test_two_functions_of_one_file_are_not_made_of_the_same(place: Any, kit: SimpleNamespace) -> None:
+    assert place.refer(kit.MLP, function="workload").digest() != place.refer(kit.MLP, function="other").digest()
+
+
 def test_an_edited_file_is_loaded_anew_in_the_same_process(place: Any, kit: SimpleNamespace) -> None:
     assert place.refer(kit.MLP).load().name == "two layers"
     assert place.refer(kit.MLP.replace("two layers", "edited")).load().name == "edited"

@@ -18,6 +18,8 @@ from strop.errors import WorkloadError, did_you_mean
 from strop.ledger.files import sha256
 from strop.trial.live import fetch
 
+DEFAULT = "workload"
+"""Function that is called where none is named."""
 HUB_OPTIONS = ("task", "data", "text", "label")
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 COMMANDS = {InferenceWorkload: "optimize", TrainingWorkload: "train", ServingWorkload: "optimize --aim goodput"}
@@ -97,7 +99,7 @@ class Reference:
         return found
 
     def digest(self) -> str:
-        """Return a digest of what the workload is made of: the file and its local imports, or the model folder's files.
+        """Return a digest of what the workload is made of: the file, the function's name and local imports, or a folder's files.
 
         A live object is known by the address of its pipe, so nothing made from it is found again by another run.
 
@@ -109,8 +111,10 @@ class Reference:
                 if part.is_file():
                     state.update(part.name.encode() + b"\0" + sha256(part).encode())
             return state.hexdigest()
-        state = hashlib.sha256()
-        path = Path(self.value.partition(".py:")[0].removesuffix(".py") + ".py").resolve()
+        name, _, function = self.value.partition(".py:")
+        path = Path(name.removesuffix(".py") + ".py").resolve()
+        # Two functions of a file may build models of equal weights that compute something else.
+        state = hashlib.sha256((function or DEFAULT).encode() + b"\0")
         for source in [path, *_local_imports(path)]:
             state.update(os.path.relpath(source, path.parent).encode() + b"\0" + source.read_bytes())
         return state.hexdigest()
@@ -177,8 +181,8 @@ def _find_workload(module: ModuleType, file: Path, function: str, kinds: tuple[t
             public = [n for n in vars(module) if not n.startswith("_")]
             raise WorkloadError(f"{file} has no {function!r}.{did_you_mean(function, public)}")
         return _call(getattr(module, function), file, function, kinds)
-    if hasattr(module, "workload"):
-        return _call(module.workload, file, "workload", kinds)
+    if hasattr(module, DEFAULT):
+        return _call(getattr(module, DEFAULT), file, DEFAULT, kinds)
     found = [(n, v) for n, v in vars(module).items() if isinstance(v, kinds)]
     if len(found) == 1:
         return found[0][1]
