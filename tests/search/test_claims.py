@@ -10,6 +10,7 @@ import pytest
 from strop import catalogue
 from strop.contract.recipe import Recipe
 from strop.measure.multiplicity import holm
+from strop.measure.quality import judge_agreement
 from strop.measure.result import Verdict
 from strop.search import claims
 from strop.search.claims import ONE_SHOT, PAIRS, ROUNDS, WITHOUT, claim_parts
@@ -25,9 +26,17 @@ RESULT = recipe(amp_optimizer={}, static_quantization={}, model_serving_framewor
 SINGLE = recipe(static_quantization={}, model_serving_framework={})
 
 
-def measured(world: Any, monkeypatch: pytest.MonkeyPatch, p: dict[str, float], limit: float = 10_000.0) -> Any:
-    """Run the claims with these p-values; each takes 100 seconds of the world's clock."""
+def measured(
+    world: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    p: dict[str, float],
+    limit: float = 10_000.0,
+    judged: dict[str, Any] | None = None,
+) -> Any:
+    """Run the claims with these p-values; each takes 100 seconds of the world's clock. ``judged``: of the single choice."""
     planted = world(lambda r: 0.0, limit=limit)
+    if judged is not None:
+        planted.steps[f"quality/{SINGLE.key}"] = judged
     session = planted.session()
     session.request = SimpleNamespace(alpha=0.05, metric="latency", only=())
     session.points = ("batch 1",)
@@ -81,3 +90,17 @@ def test_a_registered_claim_that_time_did_not_allow_counts_as_unproven(world: An
     adjusted = planted.steps["parts"]["adjusted"]
     assert all(adjusted[name] == 1.0 for name in registered if f"part/{name}" not in planted.steps)
     assert adjusted[ONE_SHOT] > P[ONE_SHOT], "and the proven ones still pay for them"
+
+
+@pytest.mark.parametrize(("margin", "compared_with"), [(0.05, True), (0.001, False)])
+def test_a_single_choice_that_fell_to_the_guard_is_no_rival(
+    world: Any, monkeypatch: pytest.MonkeyPatch, margin: float, compared_with: bool
+) -> None:
+    found = judge_agreement(8, 800, margin=margin, metric="agreement")
+    planted = measured(world, monkeypatch, P, judged={"result": found.to_json()})
+    assert (ONE_SHOT in planted.steps["registered/parts"]["rivals"]) == compared_with
+
+
+def test_a_single_choice_with_wrong_answers_is_no_rival(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = measured(world, monkeypatch, P, judged={"wrong": "other shapes came"})
+    assert ONE_SHOT not in planted.steps["registered/parts"]["rivals"]

@@ -14,7 +14,9 @@ from strop.contract.recipe import Recipe
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.multiplicity import holm
 from strop.measure.plan import ConfirmPlan
+from strop.measure.quality import Guard
 from strop.search.climb import Standing
+from strop.search.confirm import Confirmation
 from strop.search.proposals import removals
 from strop.search.prune import PRUNE_SECONDS
 from strop.search.run import ROUNDS
@@ -59,16 +61,25 @@ def claim_parts(session: Session, standing: Standing, result: Prepared, confirme
 
 
 def _rivals(session: Session, standing: Standing, result: Recipe) -> dict[str, Recipe]:
-    """Name → recipe that the result is compared with; the best single choice first."""
+    """Name → recipe that the result is compared with; first the best single choice that is not known to fail the guard."""
     rivals: dict[str, Recipe] = {}
     original = Recipe().key
     single = [s for s in standing.stacks if s.trial.row["against"] == original and s.recipe.key != result.key]
+    single = [s for s in single if not _fell(session, s.recipe.key)]
     if single:
         rivals[ONE_SHOT] = max(single, key=lambda stack: stack.gain).recipe
     for instruction, rest in removals(result, session.workload.traits):
         if rest.key not in {recipe.key for recipe in rivals.values()}:
             rivals[WITHOUT + instruction.name] = rest
     return rivals
+
+
+def _fell(session: Session, key: str) -> bool:
+    """Tell whether a recipe's answers were judged on data that nothing had seen, and not found good enough."""
+    if not session.ledger.done(f"quality/{key}"):
+        return False
+    judged = Confirmation(session.ledger.step(f"quality/{key}", dict), None)
+    return judged.quality_row is not None and (judged.quality is None or judged.quality.guard is not Guard.HELD)
 
 
 def _measure(session: Session, result: Prepared, name: str, recipe: Recipe, plan: ConfirmPlan) -> dict[str, Any]:
