@@ -15,6 +15,7 @@ from strop.measure.result import Verdict
 from strop.search import claims
 from strop.search.claims import ONE_SHOT, PAIRS, ROUNDS, WITHOUT, claim_parts
 from strop.search.climb import Stack, Standing
+from strop.search.confirm import Confirmation
 from tests.search.conftest import compared
 
 
@@ -35,8 +36,6 @@ def measured(
 ) -> Any:
     """Run the claims with these p-values; each takes 100 seconds of the world's clock. ``judged``: of the single choice."""
     planted = world(lambda r: 0.0, limit=limit)
-    if judged is not None:
-        planted.steps[f"quality/{SINGLE.key}"] = judged
     session = planted.session()
     session.request = SimpleNamespace(alpha=0.05, metric="latency", only=())
     session.points = ("batch 1",)
@@ -59,7 +58,8 @@ def measured(
         "starts": [{"candidate": {"seconds": 1.0}}],
         "confirm": {"comparisons": {"all": compared(1.5, Verdict.FASTER, "confirm").to_json()}},
     }
-    claim_parts(session, standing, planted.answer(RESULT), confirmed)
+    fallen = [] if judged is None else [(planted.answer(SINGLE), Confirmation(judged, None))]
+    claim_parts(session, standing, [*fallen, (planted.answer(RESULT), Confirmation(None, confirmed))])
     return planted
 
 

@@ -40,7 +40,7 @@ class Scene:
             "measure_roofs": lambda **settings: {"gemm_float32": 1e11},
             "climb": lambda session, gains: self.gains.update(gains) or climb(session, gains),
             "choose_and_confirm": self.choose,
-            "claim_parts": lambda session, standing, result, row: None,
+            "claim_parts": lambda session, standing, claims: None,
         }
         for name, act in steps.items():
             monkeypatch.setattr(module, name, self.noting(name, act))

@@ -10,7 +10,7 @@ from typing import Any
 from strop.api.numbers import latencies, pareto, roofline
 from strop.api.proof import ablation, cold_start, footprint, one_shot, quality
 from strop.api.record import Record
-from strop.contract.device import PROCESSOR
+from strop.contract.device import PROCESSOR, place
 from strop.contract.recipe import Recipe
 from strop.ledger.files import read_json
 from strop.ledger.judgement import read_comparisons
@@ -127,7 +127,7 @@ def _accelerator(record: Record, device: str) -> str:
     """Name the accelerator that answered; nothing where the processor did."""
     if device == PROCESSOR:
         return ""
-    return f", on {read_json(record.folder / 'host.json')['accelerators'][int(device.partition(':')[2] or 0)]} ({device})"
+    return f", on {read_json(record.folder / 'host.json')['accelerators'][place(device)]} ({device})"
 
 
 def _text(reference: Mapping[str, Any] | None) -> str | None:

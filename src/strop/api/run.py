@@ -93,7 +93,7 @@ def open_session(
     note_machine(ledger, host)
     cache = ledger.folder / "artefacts" if fresh else cache_folder() / "artefacts"
     prune(cache)
-    origin = {**_origin(reference, materials, host, request), "device": workload.device}
+    origin = _origin(reference, materials, host, request, workload.device)
     workshop = Workshop(reference, materials, host, cache, origin, ledger.folder / "logs", request.seed)
     baseline = workshop.prepare_original(workload, model)
     del model
@@ -164,7 +164,7 @@ def note_machine(ledger: Ledger, host: Host) -> None:
         )
 
 
-def _origin(reference: Reference, materials: Materials, host: Host, request: Request) -> dict[str, Any]:
+def _origin(reference: Reference, materials: Materials, host: Host, request: Request, device: str) -> dict[str, Any]:
     """What artefacts depend on besides the recipe."""
     versions = {}
     for name in BACK_ENDS:
@@ -175,6 +175,7 @@ def _origin(reference: Reference, materials: Materials, host: Host, request: Req
         "data": materials.index["data"],
         "isa": sorted(host.isa),
         "accelerators": list(host.accelerators),
+        "device": device,
         "cores": host.cores,
         "python": platform.python_version(),
         "versions": versions,

@@ -19,6 +19,11 @@ def check_device(device: object) -> None:
         raise WorkloadError(f"device must be cpu, cuda or cuda:N, for instance cuda:1; got {device!r}.")
 
 
+def place(device: str) -> int:
+    """Return an accelerator's number among those that torch finds."""
+    return int(device.partition(":")[2] or 0)
+
+
 def absent(device: str) -> str | None:
     """Say in words that torch finds no such device here, or return ``None``. Torch is imported for accelerators only."""
     if device == PROCESSOR:
@@ -26,7 +31,7 @@ def absent(device: str) -> str | None:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(device.partition(":")[2] or 0) < count:
+    if place(device) < count:
         return None
     return f"{device} is asked for, and torch finds {count or 'no'} CUDA device{'s' * (count != 1)} here"
 

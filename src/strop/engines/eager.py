@@ -74,7 +74,7 @@ class EagerEngine(Engine):
             "device": draft.device,
         }
         if draft.graphs is not None:
-            forward = _forward(_placed(draft.model.eval(), settings, draft.device), draft.signature, settings)
+            forward = _forward(_placed(draft.model.eval(), settings, draft.device), draft.signature, settings, draft.device)
             settings["graphs"] = {"shapes": draft.graphs.shapes, "known": rehearse(forward, draft)}
         write_settings(folder, settings)
         if draft.precision is not None:
@@ -88,23 +88,25 @@ class EagerEngine(Engine):
         if source is None:
             raise ArtefactError("an eager artefact holds weights only; give the workload that builds the model (source=).")
         settings = read_settings(folder)
-        device_of(settings)  # before the workload's own code runs
+        device = device_of(settings)  # before the workload's own code runs
         model = _load(source().eval(), folder / _WEIGHTS)
-        return _EagerProgram(model, signature, settings, options)
+        return _EagerProgram(model, signature, settings, options, device)
 
 
 class _EagerProgram(Program):
-    def __init__(self, model: nn.Module, signature: Signature, settings: dict[str, Any], options: EngineOptions) -> None:
-        self._device, self._graphs = device_of(settings), settings.get("graphs")
-        self._model = _placed(model, settings, self._device)
+    def __init__(
+        self, model: nn.Module, signature: Signature, settings: dict[str, Any], options: EngineOptions, device: str
+    ) -> None:
+        self._device, graphs = device, settings.get("graphs")
+        self._model = _placed(model, settings, device)
         self._reader, self._writer = CallReader(signature), AnswerWriter(signature)
-        forward = _forward(self._model, signature, settings)
-        self._answer = forward if self._device == PROCESSOR else hosted(forward, self._device)
+        forward = _forward(self._model, signature, settings, device)
+        self._answer = forward if device == PROCESSOR else hosted(forward, device)
         self._replayed: ShapeGraphs | None = None
-        if self._graphs is not None:
-            capture = cuda_capture(forward, self._device, type(model).__name__)
-            self._answer = self._replayed = ShapeGraphs(self._answer, capture, self._graphs["shapes"])
-            capture_known(self._replayed, self._graphs["known"], signature)
+        if graphs is not None:
+            capture = cuda_capture(forward, device, type(model).__name__)
+            self._answer = self._replayed = ShapeGraphs(self._answer, capture, graphs["shapes"])
+            capture_known(self._replayed, graphs["known"], signature)
         self._release = hold_cores(options.threads, options.pin)
 
     @property
@@ -150,12 +152,12 @@ def _placed(model: nn.Module, settings: dict[str, Any], device: str) -> nn.Modul
     return placed
 
 
-def _forward(model: nn.Module, signature: Signature, settings: dict[str, Any]) -> Forward:
+def _forward(model: nn.Module, signature: Signature, settings: dict[str, Any], device: str) -> Forward:
     """Return the model as a function of its tensors on its device."""
     import torch
 
     tree, writer, channels_last = signature.input_tree, AnswerWriter(signature), settings["layout"] == "channels_last"
-    kind, low = settings.get("device", PROCESSOR).partition(":")[0], settings["precision"]
+    kind, low = device.partition(":")[0], settings["precision"]
     dtype = getattr(torch, low or "bfloat16")
 
     def forward(leaves: Sequence[Tensor]) -> list[Any]:

@@ -5,7 +5,7 @@ The claims are registered together before the first of them is measured, and jud
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ from strop.contract.recipe import Recipe
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.multiplicity import holm
 from strop.measure.plan import ConfirmPlan
-from strop.measure.quality import Guard
 from strop.search.climb import Standing
 from strop.search.confirm import Confirmation
 from strop.search.proposals import removals
@@ -31,21 +30,26 @@ ONE_SHOT = "best single choice"
 WITHOUT = "without "
 
 
-def claim_parts(session: Session, standing: Standing, result: Prepared, confirmed: Mapping[str, Any]) -> None:
+Claims = Sequence[tuple[Prepared, Confirmation]]
+"""Claims that were tested, in order; those before the last one fell."""
+
+
+def claim_parts(session: Session, standing: Standing, claims: Claims) -> None:
     """Compare the result with the best single choice and with itself less each part, as far as time allows.
 
     Args:
         session: the run.
         standing: its trials.
-        result: the confirmed recipe.
-        confirmed: the ledger's row of its confirmation.
+        claims: the last one holds; its recipe is the result.
     """
+    result, confirmation = claims[-1]
+    assert confirmation.row is not None  # what holds was timed
     plan = ConfirmPlan(delta=0.0, alpha=session.request.alpha, rounds=ROUNDS, pairs=PAIRS, metric=session.request.metric)
-    each = _claim_seconds(session, confirmed)
+    each = _claim_seconds(session, confirmation.row)
 
     def register() -> dict[str, Any]:
         room = max(0, int(session.budget.left // each))
-        chosen = list(_rivals(session, standing, result.recipe).items())[:room]
+        chosen = list(_rivals(session, standing, claims).items())[:room]
         return {"plan": plan.to_json(), "rivals": {name: recipe.to_json() for name, recipe in chosen}}
 
     registered = session.ledger.step("registered/parts", register)["rivals"]
@@ -60,26 +64,18 @@ def claim_parts(session: Session, standing: Standing, result: Prepared, confirme
     session.ledger.step("parts", lambda: {"adjusted": holm(p_values)})
 
 
-def _rivals(session: Session, standing: Standing, result: Recipe) -> dict[str, Recipe]:
+def _rivals(session: Session, standing: Standing, claims: Claims) -> dict[str, Recipe]:
     """Name → recipe that the result is compared with; first the best single choice that is not known to fail the guard."""
     rivals: dict[str, Recipe] = {}
-    original = Recipe().key
-    single = [s for s in standing.stacks if s.trial.row["against"] == original and s.recipe.key != result.key]
-    single = [s for s in single if not _fell(session, s.recipe.key)]
+    original, result = Recipe().key, claims[-1][0].recipe
+    out = {result.key} | {prepared.recipe.key for prepared, confirmation in claims if confirmation.unsound}
+    single = [s for s in standing.stacks if s.trial.row["against"] == original and s.recipe.key not in out]
     if single:
         rivals[ONE_SHOT] = max(single, key=lambda stack: stack.gain).recipe
     for instruction, rest in removals(result, session.workload.traits):
         if rest.key not in {recipe.key for recipe in rivals.values()}:
             rivals[WITHOUT + instruction.name] = rest
     return rivals
-
-
-def _fell(session: Session, key: str) -> bool:
-    """Tell whether a recipe's answers were judged on data that nothing had seen, and not found good enough."""
-    if not session.ledger.done(f"quality/{key}"):
-        return False
-    judged = Confirmation(session.ledger.step(f"quality/{key}", dict), None)
-    return judged.quality_row is not None and (judged.quality is None or judged.quality.guard is not Guard.HELD)
 
 
 def _measure(session: Session, result: Prepared, name: str, recipe: Recipe, plan: ConfirmPlan) -> dict[str, Any]:

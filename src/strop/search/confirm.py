@@ -57,12 +57,19 @@ class Confirmation:
         return not self.problem
 
     @property
-    def problem(self) -> str:
-        """Why it does not hold, in words; empty when it does."""
+    def unsound(self) -> str:
+        """Why the answers are not good enough, in words; empty when they are, or when no quality is claimed."""
         if self.quality_row is not None and "wrong" in self.quality_row:
             return f"wrong: {self.quality_row['wrong']}"
         if self.quality is not None and self.quality.guard is not Guard.HELD:
             return f"{self.quality.guard.value}: {self.quality.describe()}"
+        return ""
+
+    @property
+    def problem(self) -> str:
+        """Why it does not hold, in words; empty when it does."""
+        if self.unsound:
+            return self.unsound
         if self.row is None:
             return "the time ran out before the claim was measured; give a larger budget"
         caught = [f["message"] for f in self.row["checks"] if f["code"] in DISHONEST]

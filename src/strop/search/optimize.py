@@ -70,8 +70,8 @@ def search(session: Session) -> Search:
         choose_and_confirm(session, standing, found)
     if any(f.code == PLACEBO_KEPT for f in findings):
         found.result = None
-    if found.result is not None and found.confirmations[-1][1].row is not None:
-        claim_parts(session, standing, found.result, found.confirmations[-1][1].row)
+    if found.result is not None:
+        claim_parts(session, standing, found.confirmations)
     return found
 
 
