@@ -73,7 +73,7 @@ def confirming(monkeypatch: pytest.MonkeyPatch, holds: dict[Recipe, bool]) -> li
 
     def confirm(session: Any, prepared: Any, screened: Any, alpha: float) -> Any:
         asked.append((prepared.recipe, alpha))
-        return SimpleNamespace(holds=holds[prepared.recipe])
+        return SimpleNamespace(holds=holds[prepared.recipe], unsound="" if holds[prepared.recipe] else "refuted")
 
     monkeypatch.setattr(choose, "confirm", confirm)
     return asked
@@ -96,6 +96,27 @@ def test_a_claim_that_holds_is_the_last_one(world: Any, monkeypatch: pytest.Monk
     found = choose.Found()
     choose_and_confirm(session(planted), Standing(stacks=[stack(planted, INT8, 1.8)]), found)
     assert [r for r, _ in asked] == [INT8] and found.result is not None and found.result.recipe == INT8
+
+
+def test_the_last_claim_goes_to_what_holds_alone_and_not_to_what_would_pay_with_another_behind_it(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = world(lambda r: 0.0)
+    plain = recipe(model_serving_framework={})
+    lossy = [INT8, DYNAMIC, recipe(amp_optimizer={})]
+    kinds = [stack(planted, r, 2.0, 0.9) for r in lossy] + [stack(planted, plain, 1.3)]
+    asked = confirming(monkeypatch, {plain: True} | dict.fromkeys(lossy, False))
+    found = choose.Found()
+    choose_and_confirm(session(planted), Standing(stacks=kinds), found)
+    assert found.result is not None and found.result.recipe == plain and len(asked) <= choose.MOST_CLAIMS
+
+
+def test_what_screening_says_of_a_lossy_recipe_is_trusted_less_after_one_has_fallen(world: Any) -> None:
+    planted = world(lambda r: 0.0)
+    plain = recipe(model_serving_framework={})
+    options = [Option(s.recipe, s.gain, s.screened, s) for s in (stack(planted, DYNAMIC, 2.0, 0.9), stack(planted, plain, 1.3))]
+    assert best_first(session(planted), options, 0.03, 0.0).recipe == DYNAMIC
+    assert best_first(session(planted), options, 0.03, 0.0, trust=0.5).recipe == plain
 
 
 def test_no_second_claim_is_begun_without_time_for_it(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,10 @@ from strop.search.trials import Trial
 from strop.trial.workshop import Prepared
 
 MOST_CLAIMS = 3
+FALLEN_WEIGHT = 0.5
+"""What is left of the chance that screening gives a lossy recipe, for each lossy one that the confirming data refused:
+the same data judges all, and screening was too kind to them in the same way."""
+
 FIRST_SHARE = 0.6
 """The first claim's part of alpha; the later ones share the rest, so that any false claim has a chance below alpha."""
 
@@ -63,7 +67,9 @@ def choose_and_confirm(session: Session, standing: Standing, found: Found) -> No
     while options and len(found.confirmations) < MOST_CLAIMS:
         if found.confirmations and session.budget.left < session.timing:
             return
-        option = best_first(session, options, alpha, later)
+        fallen = sum(bool(confirmation.unsound) for _, confirmation in found.confirmations)
+        last = len(found.confirmations) == MOST_CLAIMS - 1
+        option = best_first(session, options, alpha, 0.0 if last else later, FALLEN_WEIGHT**fallen)
         options.remove(option)
         (prepared,) = session.prepare([option.recipe], keep=session.timing)
         if not prepared.ready:
@@ -94,15 +100,24 @@ def claimable(session: Session, standing: Standing) -> list[Option]:
     return list(kinds.values())
 
 
-def best_first(session: Session, options: list[Option], alpha: float, later: float) -> Option:
-    """Return the option with which the expected gain is largest, counting the best one behind it should it fall."""
+def best_first(session: Session, options: list[Option], alpha: float, later: float, trust: float = 1.0) -> Option:
+    """Return the option with which the expected gain is largest, counting the best one behind it should it fall.
+
+    Args:
+        session: the run.
+        options: what may be claimed.
+        alpha: error probability of the claim that is to be chosen.
+        later: that of the one behind it; 0 when no claim may follow.
+        trust: factor on the chances that screening gives, in (0, 1].
+    """
 
     def promise(option: Option) -> float:
         holds = likely(option, alpha)
-        behind = max((likely(o, later) * o.gain for o in options if o is not option), default=0.0)
+        behind = max((likely(o, later) * o.gain for o in options if o is not option), default=0.0) if later else 0.0
         return holds * option.gain + (1 - holds) * behind
 
     def likely(option: Option, share: float) -> float:
-        return chance(session, option.stack.trial if option.stack is not None else None, share)
+        screened = chance(session, option.stack.trial if option.stack is not None else None, share)
+        return screened * trust if lossy_part(option.recipe) else screened
 
     return max(options, key=promise)
