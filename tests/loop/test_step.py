@@ -155,6 +155,28 @@ def test_gradients_are_true_when_looked_at_and_clipped_only_afterwards() -> None
     assert loop.norm is not None and float(loop.norm) == pytest.approx(plain, rel=1e-5)
 
 
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_fused_optimizer_takes_the_clipped_step_and_whoever_looks_before_it_sees_clipped_gradients(looked_at: bool) -> None:
+    norms: list[float] = []
+
+    def look(loop: Loop) -> None:
+        norms.append(float(nn.utils.get_total_norm([p.grad for p in loop.model.parameters()])))  # type: ignore[misc]
+
+    def add(fused: bool) -> Callable[[Any], None]:
+        def change(training: Any) -> None:
+            training.optimizer = lambda model: torch.optim.SGD(model.parameters(), lr=1.0, fused=fused)
+            training.on(LoopEvent.AFTER_STEP, look)
+            if fused and looked_at:
+                training.on(LoopEvent.BEFORE_STEP, look)
+
+        return change
+
+    (_, plain), (_, fused) = (recorded(add(choice), max_norm=0.01) for choice in (False, True))
+    assert norms == pytest.approx([0.01] * (3 if looked_at else 2), rel=1e-3)
+    for one, two in zip(plain.model.parameters(), fused.model.parameters(), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-6)
+
+
 def test_a_veto_leaves_weights_and_schedule_alone() -> None:
     def add(training: Any) -> None:
         training.schedule = lambda optimizer, steps: torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1)

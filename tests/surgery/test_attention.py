@@ -36,7 +36,7 @@ MASKS: dict[str, Any] = {
 @pytest.fixture
 def nothing_drops(monkeypatch: pytest.MonkeyPatch) -> float:
     """Keep every element, and undo the growth of the kept ones; the probability to ask with."""
-    monkeypatch.setattr(module, "drawn", lambda shape, levels: torch.ones(shape, dtype=torch.bool))
+    monkeypatch.setattr(module, "drawn", lambda shape, levels: torch.full(shape, -1, dtype=torch.int16))
     monkeypatch.setattr(module, "LEVELS", 2**40)
     return 2.0**-40
 

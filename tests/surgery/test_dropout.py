@@ -42,6 +42,20 @@ def test_the_gradient_is_that_of_the_mask(dtype: torch.dtype) -> None:
     assert 0 < int((x.grad == 0).sum()) < x.numel()
 
 
+def test_a_dropped_element_is_zero_whatever_stood_there() -> None:
+    answer = SharedBitsDropout(0.5)(torch.full((1000,), torch.inf))
+    assert 0 < int((answer == 0).sum()) < 1000 and bool((answer[answer != 0] == torch.inf).all())
+
+
+def test_the_gradient_has_a_gradient() -> None:
+    torch.manual_seed(2)
+    x = torch.randn(50, dtype=torch.float64, requires_grad=True)
+    answer = SharedBitsDropout(0.3)(x)
+    (slope,) = torch.autograd.grad((answer**2).sum(), x, create_graph=True)
+    (curve,) = torch.autograd.grad(slope.sum(), x)
+    torch.testing.assert_close(curve, 2 * (answer / x).detach() ** 2)
+
+
 def test_a_seed_repeats_it_and_a_recomputed_block_draws_the_same_mask() -> None:
     layer, x = SharedBitsDropout(0.4), torch.randn(64, 64, requires_grad=True)
     torch.manual_seed(3)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from strop.surgery.optimizers import fused
+from strop.surgery.optimizers import clip, fused
 
 Build = Callable[[list[dict[str, Any]]], Optimizer]
 BUILDS: dict[str, Build] = {
@@ -45,6 +45,38 @@ def test_ten_steps_are_the_same_up_to_rounding(name: str) -> None:
     for one, two in zip(plain.parameters(), other.parameters(), strict=True):
         assert not torch.equal(one, dict(model().named_parameters())["bias" if one.dim() == 1 else "weight"])
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_fused_optimizer_clips_while_it_steps_and_not_longer_than_asked(name: str) -> None:
+    plain, other = model(), model()
+    slow, quick = BUILDS[name](groups(plain)), fused(BUILDS[name](groups(other)))
+    assert quick is not None
+    x = torch.randn(32, 16)
+    for factor, at_once in ((10, False), (10, True), (1e-3, False)):  # the last gradients are within the norm
+        for net, optimizer in ((plain, slow), (other, quick)):
+            optimizer.zero_grad()
+            (factor * net(x).square().mean()).backward()
+        before = [p.grad.clone() for p in other.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(before)
+        assert (float(norm) > 0.1) is (factor == 10)
+        nn.utils.clip_grads_with_norm_(plain.parameters(), 0.1, norm)
+        clip(other, quick, norm, 0.1, at_once=at_once)
+        untouched = all(torch.equal(p.grad, g) for p, g in zip(other.parameters(), before, strict=True) if p.grad is not None)
+        assert untouched is not at_once
+        for optimizer in (slow, quick):
+            optimizer.step()
+        for one, two in zip(plain.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(two.grad, one.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_an_optimizer_that_is_not_fused_has_its_gradients_clipped_now() -> None:
+    net = model()
+    net(torch.ones(1, 16)).sum().backward()
+    grads = [p.grad for p in net.parameters() if p.grad is not None]
+    clip(net, BUILDS["AdamW"](groups(net)), nn.utils.get_total_norm(grads), 0.5)
+    assert float(nn.utils.get_total_norm(grads)) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_a_fused_one_a_stepped_one_and_one_of_another_kind_are_left_alone() -> None:

@@ -109,7 +109,9 @@ class Health:
                 for leaf in (answer,) if isinstance(answer, Tensor) else tree_leaves(answer):
                     if isinstance(leaf, Tensor) and leaf.is_floating_point():
                         kept = leaf.detach()
-                        self._seen.append((name, kept.sum(dtype=torch.float32), kept))
+                        # Only float16 sums could leave their range; to name the type is to copy the answer into it first.
+                        total = kept.sum(dtype=torch.float32) if kept.dtype is torch.float16 else kept.sum()
+                        self._seen.append((name, total, kept))
 
         return hook
 

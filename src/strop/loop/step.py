@@ -25,6 +25,7 @@ from strop.contract.loop_event import LoopEvent
 from strop.contract.training import Loop, Micro, Samples, Training
 from strop.errors import TrainingError, WorkloadError
 from strop.loop.state import copied, random_state, set_random_state
+from strop.surgery.optimizers import clip
 
 OVERFLOWS = 20
 """Steps left out one after the other, at a loss scale of 1 or less, before training stops instead of spinning."""
@@ -184,9 +185,8 @@ class Stepper(Loop):
         grads = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         # Of norms that are known vector_norm gives what get_total_norm would, to the bit.
         norm: Tensor = torch.linalg.vector_norm(torch.stack(self.norms)) if self.norms else nn.utils.get_total_norm(grads)
-        # Where nothing is clipped every gradient would be multiplied by 1; to ask an accelerator or other ranks would be to wait.
-        if type(norm) is not Tensor or norm.device.type != "cpu" or not float(norm) + 1e-6 <= largest:
-            nn.utils.clip_grads_with_norm_(self.model.parameters(), largest, norm)
+        looked_at = any(event is LoopEvent.BEFORE_STEP for event, _ in self.training.handlers)
+        clip(self.model, self.optimizer, norm, largest, at_once=looked_at or self.scaler is not None)
         return norm
 
     def _optimize(self) -> bool:

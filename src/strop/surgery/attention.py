@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from strop.surgery.dropout import LEVELS, drawn
+from strop.surgery.dropout import LEVELS, drawn, mask_
 from strop.surgery.modules import restore_forward
 
 Attention = Callable[..., Tensor]
@@ -86,7 +86,7 @@ class _Attend(torch.autograd.Function):
         scores = torch.bmm(q, k.transpose(1, 2)).to(bias.dtype).view(shape)
         weights = torch.softmax(scores.mul_(scale).add_(bias), -1)
         keep, grown = drawn(shape, levels), LEVELS / (LEVELS - levels)
-        left = (weights * keep).mul_(grown).to(q.dtype).view(-1, *shape[2:])
+        left = mask_((weights * grown).to(q.dtype), keep).view(-1, *shape[2:])
         ctx.save_for_backward(q, k, v, weights, keep, left)
         ctx.scale, ctx.grown = scale, grown
         return torch.bmm(left, v).view(*query.shape[:3], value.shape[3])
@@ -96,7 +96,7 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weights, keep, left = ctx.saved_tensors
         grad, shape = grad.to(q.dtype).reshape(-1, *grad.shape[2:]), weights.shape
-        into = torch.bmm(grad, v.transpose(1, 2)).to(weights.dtype).view(shape).mul_(keep)
+        into = mask_(torch.bmm(grad, v.transpose(1, 2)).view(shape), keep).to(weights.dtype)
         scores = torch._softmax_backward_data(into, weights, -1, weights.dtype).mul_(ctx.scale * ctx.grown)
         narrow = scores.to(q.dtype).view(-1, *shape[2:])
         parts = (torch.bmm(narrow, k), torch.bmm(narrow.transpose(1, 2), q), torch.bmm(left.transpose(1, 2), grad))

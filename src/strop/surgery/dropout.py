@@ -14,6 +14,8 @@ LEVELS = 2**16
 """A probability is kept as a multiple of one over this."""
 LANES = 4
 """Elements that one 64-bit draw decides."""
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes of an element → the integers of that size."""
 
 
 class SharedBitsDropout(nn.Dropout):
@@ -26,30 +28,43 @@ class SharedBitsDropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Drop elements while training; any shape, floating point."""
-        if not self.training or input.device.type != "cpu":
+        if not self.training or input.device.type != "cpu" or input.element_size() not in BITS:
             return functional.dropout(input, self.p, self.training)
-        dropped: Tensor = _Drop.apply(input, round(self.p * LEVELS))  # type: ignore[no-untyped-call]
-        return dropped
+        levels = round(self.p * LEVELS)
+        keep, scale = drawn(input.shape, levels), LEVELS / (LEVELS - levels)
+        return _Drop.apply(input, keep, scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def drawn(shape: Sequence[int], levels: int) -> Tensor:
-    """Draw which elements are kept: boolean, of that shape, each false with probability ``levels / LEVELS``."""
+    """Draw which elements are kept.
+
+    Returns:
+        int16 of that shape: all bits set where kept, none where dropped, which is so with probability ``levels / LEVELS``.
+        Comparing integers into integers, and masking by their bits, is several times as fast as by way of booleans.
+    """
     elements = math.prod(shape)
     words = torch.empty(-(-elements // LANES), dtype=torch.int64).random_(-(2**63), None)
-    return words.view(torch.int16)[:elements].view(shape) >= levels - LEVELS // 2
+    return words.view(torch.int16)[:elements].view(shape).ge_(levels - LEVELS // 2).neg_()
+
+
+def mask_(values: Tensor, keep: Tensor) -> Tensor:
+    """Set to zero, in place, what ``keep``, as :func:`drawn` gives it, does not keep, whatever stood there; gives no gradient."""
+    bits = BITS[values.element_size()]
+    values.view(bits).bitwise_and_(keep.to(bits))
+    return values
 
 
 class _Drop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input: Tensor, levels: int) -> Tensor:
-        keep, ctx.scale = drawn(input.shape, levels), LEVELS / (LEVELS - levels)
+    def forward(ctx: Any, values: Tensor, keep: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(keep)
-        return input * keep.to(input.dtype).mul_(ctx.scale)
+        ctx.scale = scale
+        return mask_(values * scale, keep)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (keep,) = ctx.saved_tensors
-        return grad * keep.to(grad.dtype).mul_(ctx.scale), None
+        return _Drop.apply(grad, keep, ctx.scale), None, None  # type: ignore[no-untyped-call]
 
 
 def share_bits(model: nn.Module) -> int:

@@ -39,7 +39,7 @@ class _Siblings:
         return found
 
     def _together(self, input: Tensor) -> Tensor:
-        weight = torch.cat([layer.weight for layer in self._layers])
+        weight = torch.cat([_cast(layer.weight) for layer in self._layers])
         biases: list[Tensor] = [
             p for layer in self._layers for name, p in layer.named_parameters(recurse=False) if name == "bias"
         ]
@@ -48,6 +48,14 @@ class _Siblings:
         self._source = input, input._version, torch.is_grad_enabled()
         self._answers = {id(layer): answer for layer, answer in zip(self._layers[1:], rest, strict=True)}
         return first
+
+
+def _cast(weight: Tensor) -> Tensor:
+    """Return the weight as autocast will hand it to the product; to join the cast ones moves half the bytes."""
+    device = weight.device.type
+    if weight.dtype is torch.float32 and torch.is_autocast_enabled(device):
+        return weight.to(torch.get_autocast_dtype(device))
+    return weight
 
 
 class _Joined:
