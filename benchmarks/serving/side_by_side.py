@@ -1,6 +1,6 @@
 """Servers side by side: the same model behind each, the same schedule of requests in front.
 
-    pip install mosec==0.9.8 litserve==0.2.19
+    pip install mosec==0.9.8 litserve==0.2.19 'ray[serve]'
     python benchmarks/serving/side_by_side.py --out runs/side-by-side [--model sleep] [--rounds 3]
     python benchmarks/serving/side_by_side.py --out runs/side-by-side-minilm --bundle runs/minilm/bundle --loads 0.5,0.8,1.3,2
 
@@ -29,7 +29,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,16 @@ class Server:
         script: file in ``servers``.
         path: where it takes requests; ``MODEL`` in it stands for the model's name.
         settings: options of the script; none: as it comes.
-        ours: it speaks the Open Inference Protocol and runs in this environment.
+        protocol: it speaks the Open Inference Protocol; the others take plain JSON.
+        home: the environment it runs in: ``here``, ``rivals``, or ``mlserver``, which needs its own.
     """
 
     name: str
     script: str
     path: str
     settings: Mapping[str, int] = field(default_factory=dict)
-    ours: bool = False
+    protocol: bool = False
+    home: str = "rivals"
 
     @property
     def key(self) -> str:
@@ -77,9 +79,14 @@ class Server:
         return "-".join([self.name.replace(" ", "-"), *(f"{name}{value}" for name, value in self.settings.items())])
 
 
-RIVALS = (Server("mosec", "mosec_server.py", "/inference"), Server("litserve", "litserve_server.py", "/predict"))
-STROP = Server("strop", "strop_server.py", "/v2/models/MODEL/infer", {}, ours=True)
-ONE_LENGTH = Server("strop one length", STROP.script, STROP.path, {"length": 96}, ours=True)
+RIVALS = {
+    "mosec": Server("mosec", "mosec_server.py", "/inference"),
+    "litserve": Server("litserve", "litserve_server.py", "/predict"),
+    "ray": Server("ray", "ray_server.py", "/"),
+    "mlserver": Server("mlserver", "mlserver_server.py", "/v2/models/MODEL/infer", protocol=True, home="mlserver"),
+}
+STROP = Server("strop", "strop_server.py", "/v2/models/MODEL/infer", protocol=True, home="here")
+ONE_LENGTH = Server("strop one length", STROP.script, STROP.path, {"length": 96}, protocol=True, home="here")
 """With a bundle: every sentence padded to one length that holds them all, to see what buckets add."""
 
 
@@ -99,7 +106,7 @@ class Cell:
 
 def tuning_cells(rivals: Sequence[Server]) -> list[Cell]:
     """Return one cell per rival and setting, at the load it is tuned for; round -1 says that they are no results."""
-    return [Cell(Server(r.name, r.script, r.path, settings), TUNED_AT, -1) for settings in GRID for r in rivals]
+    return [Cell(replace(rival, settings=settings), TUNED_AT, -1) for settings in GRID for rival in rivals]
 
 
 def main_cells(servers: Sequence[Server], loads: Sequence[float], rounds: int, seed: int) -> list[Cell]:
@@ -123,7 +130,7 @@ def best(rival: Server, results: Mapping[str, Mapping[str, Any]]) -> Server:
     if not tried:
         raise StropError(f"no setting of {rival.name} gave a result, so it cannot be tuned; see the lost cells")
     winner = max(tried, key=lambda cell: results[cell.folder]["goodput"])
-    return Server(f"{rival.name} tuned", rival.script, rival.path, winner.server.settings)
+    return replace(winner.server, name=f"{rival.name} tuned")
 
 
 def read_cell(folder: Path) -> dict[str, Any]:
@@ -170,7 +177,7 @@ class Bench:
     """Runs cells.
 
     Args:
-        python: interpreter of the rivals' environment.
+        homes: environment → its interpreter.
         model: ``"sleep"``, ``"identity"`` or ``"bundle"``.
         out: folder of the cells.
         seconds: counted part of a cell.
@@ -179,9 +186,15 @@ class Bench:
     """
 
     def __init__(
-        self, python: str, model: str, out: Path, seconds: float, bundle: Path | None = None, arrivals: str = "poisson"
+        self,
+        homes: Mapping[str, str],
+        model: str,
+        out: Path,
+        seconds: float,
+        bundle: Path | None = None,
+        arrivals: str = "poisson",
     ) -> None:
-        self._python, self._model, self._cells, self._seconds = python, model, out / "cells", seconds
+        self._homes, self._model, self._cells, self._seconds = homes, model, out / "cells", seconds
         self._arrivals = arrivals
         self._cells.mkdir(parents=True, exist_ok=True)
         cores = sorted(os.sched_getaffinity(0))
@@ -217,10 +230,10 @@ class Bench:
 
     def _measure(self, cell: Cell, folder: Path, seconds: float) -> str:
         port = _free_port()
-        ours = cell.server.ours
+        ours = cell.server.home == "here"
         options = [f"--{name}={value}" for name, value in cell.server.settings.items()]
         options += [f"--objective={OBJECTIVE}"] if ours else []
-        python, script = sys.executable if ours else self._python, str(SERVERS / cell.server.script)
+        python, script = self._homes[cell.server.home], str(SERVERS / cell.server.script)
         server = subprocess.Popen(
             [python, script, f"--port={port}", f"--model={self._model}", *options],
             env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -228,7 +241,7 @@ class Bench:
         )  # fmt: skip
         try:
             rate, path = cell.load * self.capacity, cell.server.path.replace("MODEL", self._model)
-            body = self._protocol if ours else self._plain
+            body = self._protocol if cell.server.protocol else self._plain
             if not _answers(f"http://127.0.0.1:{port}{path}", body.read_bytes().splitlines()[0], server):
                 return "the server did not start"
             load = [
@@ -297,7 +310,9 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Tune, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rivals", default=sys.executable, help="interpreter of an environment with mosec and LitServe")
+    parser.add_argument("--servers", default="mosec,litserve", help=f"rivals, of {', '.join(RIVALS)}  [default: mosec,litserve]")
+    parser.add_argument("--rivals", default=sys.executable, help="interpreter of an environment with mosec, LitServe, Ray Serve")
+    parser.add_argument("--mlserver", default=sys.executable, help="interpreter of an environment with MLServer")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, help="a bundle of the MiniLM example, in place of --model")
     parser.add_argument("--model", choices=CAPACITY, default="sleep")
@@ -309,16 +324,22 @@ def main() -> None:
     parser.add_argument("--untuned", action="store_true", help="leave the tuning out")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
+    if unknown := set(asked.servers.split(",")) - set(RIVALS):
+        parser.error(f"no such rivals: {', '.join(sorted(unknown))}; choose of {', '.join(RIVALS)}")
+    rivals = [RIVALS[name] for name in asked.servers.split(",")]
+    if asked.bundle and RIVALS["mlserver"] in rivals:
+        parser.error("MLServer batches tensors of one shape only, so it is not compared with a bundle; leave it out")
     model = "bundle" if asked.bundle else asked.model
-    bench = Bench(str(Path(asked.rivals).absolute()), model, asked.out, asked.seconds, asked.bundle, asked.arrivals)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    homes = {name: str(Path(path).absolute()) for name, path in (("rivals", asked.rivals), ("mlserver", asked.mlserver))}
+    bench = Bench({"here": sys.executable, **homes}, model, asked.out, asked.seconds, asked.bundle, asked.arrivals)
     print(f"load 1 is {bench.capacity:.0f} requests per second", file=sys.stderr)
     results: dict[str, dict[str, Any]] = {}
-    servers = [STROP, *([ONE_LENGTH] if asked.bundle else []), *RIVALS]
+    servers = [STROP, *([ONE_LENGTH] if asked.bundle else []), *rivals]
     if not asked.untuned:
-        for cell in tuning_cells(RIVALS):
+        for cell in tuning_cells(rivals):
             results[cell.folder] = bench.run(cell, asked.tuning_seconds)
-        servers += [best(rival, results) for rival in RIVALS]
+        servers += [best(rival, results) for rival in rivals]
     cells = main_cells(servers, [float(load) for load in asked.loads.split(",")], asked.rounds, asked.seed)
     for place, cell in enumerate(cells, start=1):
         results[cell.folder] = bench.run(cell)

@@ -27,7 +27,7 @@ __all__ = ["start"]  # a fixture
 SECONDS, ROWS, OBJECTIVE = 0.1, 8, 1.0
 """Time of a batch, most rows of one, and the objective."""
 CAPACITY = ROWS / SECONDS
-PEAK, AFTER = 20.0, 6.0
+PEAK, AFTER = 60.0, 6.0
 """Seconds of overload, and of little load before and after it."""
 
 

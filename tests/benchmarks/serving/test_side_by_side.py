@@ -70,7 +70,7 @@ def test_lost_cells_are_shown() -> None:
 
 
 def test_a_cell_that_is_there_is_not_measured_again_and_a_lost_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(sys.executable, "identity", tmp_path, 1.0)
+    bench = Bench({"rivals": sys.executable}, "identity", tmp_path, 1.0)
     row = {
         "goodput": {"estimate": 0.7}, "latency": [{"share": 0.5, "estimate": 0.01}], "findings": [{"code": "generator-late"}],
         "account": {"sent": 10, "ok": 7, "refused": 1, "expired": 0, "failed": 1, "cancelled": 0, "timeout": 0},
@@ -95,7 +95,7 @@ def test_a_cell_that_is_there_is_not_measured_again_and_a_lost_one_is(tmp_path: 
 
 
 def test_a_server_that_does_not_start_is_a_lost_cell(tmp_path: Path) -> None:
-    bench = Bench(sys.executable, "identity", tmp_path, 1.0)
+    bench = Bench({"rivals": sys.executable}, "identity", tmp_path, 1.0)
     assert bench.run(Cell(Server("absent", "absent.py", "/"), 0.8, 0)) == {"lost": "the server did not start"}
     assert read_cell(tmp_path / "cells" / "nothing") == {"lost": "not run"}
 
@@ -107,7 +107,23 @@ def test_the_known_model_is_the_one_the_rivals_serve() -> None:
     assert (float(found[1]), float(found[2])) == (side_by_side.ALPHA, side_by_side.BETA)
     assert side_by_side.CAPACITY["sleep"] == pytest.approx(300.0)
     assert f'BUNDLE = "{side_by_side.BUNDLE}"' in text
-    assert all((SERVERS / server.script).exists() for server in (STROP, *RIVALS))
+    assert all((SERVERS / server.script).exists() for server in (STROP, *RIVALS.values()))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--servers", "mosec,tritonn"], "no such rivals: tritonn; choose of mosec, litserve, ray, mlserver"),
+        (["--servers", "mlserver", "--bundle", "any"], "MLServer batches tensors of one shape only"),
+    ],
+)
+def test_rivals_that_cannot_be_compared_are_told_before_anything_runs(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["side_by_side.py", "--out", str(tmp_path / "out"), *words])
+    with pytest.raises(SystemExit):
+        side_by_side.main()
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_request_says_the_same_in_the_protocol() -> None:
@@ -120,5 +136,5 @@ def test_a_request_says_the_same_in_the_protocol() -> None:
 
 
 def test_strop_itself_is_started_in_this_environment_and_answers(tmp_path: Path) -> None:
-    found = Bench("no such interpreter", "identity", tmp_path, 1.0).run(Cell(STROP, 0.1, 0))
+    found = Bench({"here": sys.executable}, "identity", tmp_path, 1.0).run(Cell(STROP, 0.1, 0))
     assert found["unaccounted"] == 0 and found["account"]["ok"] == found["account"]["sent"] > 0
