@@ -82,7 +82,7 @@ class Server:
 RIVALS = {
     "mosec": Server("mosec", "mosec_server.py", "/inference"),
     "litserve": Server("litserve", "litserve_server.py", "/predict"),
-    "ray": Server("ray", "ray_server.py", "/"),
+    "ray": Server("ray", "ray_server.py", "/predict"),
     "mlserver": Server("mlserver", "mlserver_server.py", "/v2/models/MODEL/infer", protocol=True, home="mlserver"),
 }
 STROP = Server("strop", "strop_server.py", "/v2/models/MODEL/infer", protocol=True, home="here")

@@ -55,10 +55,13 @@ def main() -> None:
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     ports = {"http_port": asked.port, "grpc_port": free_port(), "metrics_port": free_port()}
-    settings = {"host": "127.0.0.1", "debug": False, **ports}
+    # The model runs in the server itself: 1.7.1 cannot start a worker with uvloop 0.22, which it installs.
+    settings = {"host": "127.0.0.1", "debug": False, "parallel_workers": 0, **ports}
+    tensors = {part: [{"name": name, "datatype": "FP32", "shape": [-1, 4]}] for part, name in (("inputs", "x"), ("outputs", "y"))}
     described = {
         "name": asked.model, "implementation": f"{HERE.stem}.Model", "max_batch_size": asked.batch,
         "max_batch_time": asked.wait / 1000, "parameters": {"extra": {"model": asked.model}},
+        **tensors,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))
     (folder / "model-settings.json").write_text(json.dumps(described))

@@ -46,5 +46,5 @@ if __name__ == "__main__":
     # Logical processors are only counted by Ray, never pinned: the core it runs on was given to this process.
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 * 1024**2)
     serve.start(http_options={"host": "127.0.0.1", "port": ASKED.port})
-    serve.run((Single if ASKED.batch == 1 else Batched).bind(), route_prefix="/")
+    serve.run((Single if ASKED.batch == 1 else Batched).bind(), route_prefix="/predict")
     signal.pause()
