@@ -287,3 +287,34 @@ def test_calls_from_many_threads_do_not_mix(lowered: SimpleNamespace) -> None:
 def test_nothing_is_printed(lowered: SimpleNamespace, capfd: pytest.CaptureFixture[str]) -> None:
     opened(lowered)(torch.randn(2, 16))
     assert capfd.readouterr() == ("", "")
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        options: dict[str, Any] = {"num_layers": 2, "batch_first": True, "bidirectional": True}
+        self.layer = getattr(torch.nn, kind)(6, 5, **options)
+        self.head = torch.nn.Linear(10, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.head(self.layer(x)[0])
+        return answer
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_recurrent_layers_take_any_number_of_steps_and_rows(kind: str, tiny: SimpleNamespace, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Recurrent(kind).eval()
+    draft = tiny.draft(model, [torch.randn(b, n, 6) for b, n in ((1, 4), (3, 9))], engine="onnxruntime")
+    get("onnxruntime").lower(draft, tmp_path)
+    program = get("onnxruntime").open(tmp_path, draft.signature, EngineOptions())
+    for rows, steps in ((1, 1), (2, 9), (5, 17)):
+        x = torch.randn(rows, steps, 6)
+        with torch.inference_mode():
+            np.testing.assert_allclose(program(x.numpy()), model(x).numpy(), atol=1e-5)
+
+
+def test_an_engine_that_fixes_the_steps_of_recurrent_layers_says_which_does_not(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    draft = tiny.draft(Recurrent("LSTM").eval(), [torch.randn(1, n, 6) for n in (4, 9)], engine="openvino")
+    with pytest.raises(PrepareError, match=r"fixes dimension 1 .* the engine onnxruntime keeps it free"):
+        get("openvino").lower(draft, tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import starmap
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,27 @@ def flat_model(model: nn.Module, signature: Signature, bfloat16: bool = False) -
     return FlatModel().eval()
 
 
+@contextlib.contextmanager
+def free_steps() -> Iterator[None]:
+    """Let the number of steps of LSTM and GRU layers stay free while a graph is captured or lowered; else it is unrolled.
+
+    PyTorch keeps this for its own ONNX exporter, whose graphs hold such layers as one operator. Where a release has it no more,
+    the number is fixed, and :func:`export_program` says so.
+    """
+    try:
+        from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
+    except ImportError:
+        yield
+        return
+    with register_gru_while_loop_decomposition(), register_lstm_while_loop_decomposition():
+        yield
+
+
 def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
     """Export the draft's model with every varying dimension of its signature left free.
 
-    The program takes its tensors by position, in signature order, and returns a tuple of tensors.
+    The program takes its tensors by position, in signature order, and returns a tuple of tensors. Recurrent layers fix the
+    number of their steps, except under :func:`free_steps`.
 
     Raises:
         PrepareError: the model cannot be exported, its code fixes a dimension that varies in the examples, or it keeps
@@ -68,7 +85,7 @@ def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
             program = torch.export.export(model, tuple(leaves), dynamic_shapes={"leaves": tuple(free)}, strict=False)
     except Exception as error:  # the exporter raises many kinds, all meaning the same to a trial
         raise PrepareError(f"torch.export cannot capture {type(draft.model).__name__}: {_first_lines(error)}") from error
-    _check_free(program, draft.signature)
+    _check_free(program, draft)
     return program
 
 
@@ -96,16 +113,19 @@ def _at_least_two(leaf: Tensor, shape: Sequence[int | None]) -> Tensor:
     return leaf.repeat(repeats) if any(count > 1 for count in repeats) else leaf.clone()
 
 
-def _check_free(program: ExportedProgram, signature: Signature) -> None:
+def _check_free(program: ExportedProgram, draft: Draft) -> None:
+    import torch
     from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
+    recurrent = any(isinstance(module, torch.nn.RNNBase) for module in draft.model.modules())
+    hint = " Of LSTM and GRU layers the engine onnxruntime keeps it free." if recurrent else ""
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-    for name, spec in zip(program.graph_signature.user_inputs, signature.inputs, strict=True):
+    for name, spec in zip(program.graph_signature.user_inputs, draft.signature.inputs, strict=True):
         for dimension, (size, fixed) in enumerate(zip(values[name].shape, spec.shape, strict=True)):
             if fixed is None and is_concrete_int(size):
                 raise PrepareError(
                     f"the model's code fixes dimension {dimension} of input {spec.name} at {size}, but the examples vary it. "
-                    f"Give examples of one size there, or write the model without reading that size as a number."
+                    f"Give examples of one size there, or write the model without reading that size as a number.{hint}"
                 )
 
 

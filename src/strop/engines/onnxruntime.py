@@ -144,11 +144,12 @@ def session_options(onnxruntime: Any, options: EngineOptions) -> Any:
 def _export(draft: Draft, path: Path) -> None:
     import torch
 
-    from strop.engines.export import export_program
+    from strop.engines.export import export_program, free_steps
 
-    program = export_program(draft)
+    with free_steps():
+        program = export_program(draft)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with free_steps(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter calls deprecated parts of torch itself
             converted = torch.onnx.export(
                 program,

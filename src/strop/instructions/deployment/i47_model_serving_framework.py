@@ -35,9 +35,9 @@ class ModelServingFramework(Instruction):
         once, and spends microseconds where eager Python spends them per operator.
 
     When it does not:
-        Accelerators: both engines are built for processors here. Models whose Python control flow cannot be exported. One
-        large product per call already runs at the machine's limit. Padding to a bucket costs more than fixed shapes save
-        when sizes are spread evenly.
+        Accelerators: both engines are built for processors here. Models whose Python control flow cannot be exported;
+        LSTM and GRU layers over a varying number of steps pass only to ONNX Runtime. One large product per call already
+        runs at the machine's limit. Padding to a bucket costs more than fixed shapes save when sizes are spread evenly.
 
     Settings:
         engine: the runtime (name).
