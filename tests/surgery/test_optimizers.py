@@ -71,18 +71,20 @@ def test_a_fused_optimizer_clips_while_it_steps_and_not_longer_than_asked(name: 
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-5, atol=1e-7)
 
 
-def test_an_optimizer_that_is_not_fused_has_its_gradients_clipped_now() -> None:
+class Mine(AdamW):
+    """Might step in a way of its own, whatever its groups say."""
+
+
+@pytest.mark.parametrize("build", [BUILDS["AdamW"], lambda groups: Mine(groups, fused=True)], ids=["plain", "a subclass"])
+def test_an_optimizer_that_is_not_known_to_divide_has_its_gradients_clipped_now(build: Build) -> None:
     net = model()
     net(torch.ones(1, 16)).sum().backward()
     grads = [p.grad for p in net.parameters() if p.grad is not None]
-    clip(net, BUILDS["AdamW"](groups(net)), nn.utils.get_total_norm(grads), 0.5)
+    clip(net, build(groups(net)), nn.utils.get_total_norm(grads), 0.5)
     assert float(nn.utils.get_total_norm(grads)) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_a_fused_one_a_stepped_one_and_one_of_another_kind_are_left_alone() -> None:
-    class Mine(AdamW):
-        pass
-
     net = model()
     stepped = AdamW(net.parameters())
     net(torch.ones(1, 16)).sum().backward()

@@ -47,7 +47,8 @@ def clip(model: nn.Module, optimizer: Optimizer, norm: Tensor, largest: float, *
     local = type(norm) is Tensor and norm.device.type == "cpu"
     if local and float(norm) + 1e-6 <= largest:
         return
-    if local and not at_once and all(group.get("fused") for group in optimizer.param_groups):
+    divides = type(optimizer) in FUSED and all(group.get("fused") for group in optimizer.param_groups)
+    if local and divides and not at_once:
         optimizer.grad_scale = (norm + 1e-6) / largest  # type: ignore[attr-defined]
     else:
         nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
