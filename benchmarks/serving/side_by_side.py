@@ -22,7 +22,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.errors import StropError
+from strop.serve.server import free_port
 
 HERE = Path(__file__).resolve().parent
 SERVERS = HERE / "servers"
@@ -229,7 +229,7 @@ class Bench:
         return read_cell(folder)
 
     def _measure(self, cell: Cell, folder: Path, seconds: float) -> str:
-        port = _free_port()
+        port = free_port("127.0.0.1", 0)
         ours = cell.server.home == "here"
         options = [f"--{name}={value}" for name, value in cell.server.settings.items()]
         options += [f"--objective={OBJECTIVE}"] if ours else []
@@ -273,12 +273,6 @@ def oip(row: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Return the same request in the Open Inference Protocol."""
     kinds = {name: "INT64" if isinstance(values[0], int) else "FP32" for name, values in row.items()}
     return {"inputs": [{"name": n, "shape": [1, len(v)], "datatype": kinds[n], "data": list(v)} for n, v in row.items()]}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(url: str, body: bytes, server: subprocess.Popen[bytes]) -> bool:

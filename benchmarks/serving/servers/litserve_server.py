@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import litserve
-from models import MODELS
+from models import MODELS, asked
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--port", type=int, required=True)
-parser.add_argument("--model", choices=MODELS, required=True)
-parser.add_argument("--batch", type=int, default=1)
-parser.add_argument("--wait", type=int, default=0, help="milliseconds")
-ASKED = parser.parse_args()
+ASKED = asked()
 
 
 class Model(litserve.LitAPI):  # type: ignore[misc]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,20 @@ def _program() -> Any:
 
 
 MODELS: dict[str, Callable[[Sequence[Any]], list[Any]]] = {"sleep": sleep, "identity": identity, "bundle": bundle}
+
+
+def asked(models: Collection[str] = MODELS.keys()) -> argparse.Namespace:
+    """Read what every rival is started with.
+
+    Args:
+        models: which ``--model`` may be named.
+
+    Returns:
+        ``port``, ``model``, ``batch`` (requests) and ``wait`` (milliseconds).
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", choices=models, required=True)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--wait", type=int, default=0, help="milliseconds")
+    return parser.parse_args()

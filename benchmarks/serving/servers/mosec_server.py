@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
-from models import MODELS
+from models import MODELS, asked
 from mosec import Server, Worker
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--port", required=True)
-parser.add_argument("--model", choices=MODELS, required=True)
-parser.add_argument("--batch", type=int, default=1)
-parser.add_argument("--wait", type=int, default=0, help="milliseconds")
-ASKED = parser.parse_args()
-sys.argv[1:] = ["--port", ASKED.port, "--address", "127.0.0.1", "--log-level", "error"]  # mosec reads the line as well
+ASKED = asked()
+sys.argv[1:] = ["--port", str(ASKED.port), "--address", "127.0.0.1", "--log-level", "error"]  # mosec reads the line as well
 
 
 class Model(Worker):

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 from typing import Any
 
 import ray
-from models import MODELS
+from models import MODELS, asked
 from ray import serve
 from starlette.requests import Request
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--port", type=int, required=True)
-parser.add_argument("--model", choices=MODELS, required=True)
-parser.add_argument("--batch", type=int, default=1)
-parser.add_argument("--wait", type=int, default=0, help="milliseconds")
-ASKED = parser.parse_args()
+ASKED = asked()
 
 
 @serve.deployment
