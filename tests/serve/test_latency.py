@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strop.errors import UsageError
-from strop.serve.latency import REFRESH, SPREAD, WINDOW, LatencyModel, Seed
+from strop.serve.latency import FEW, RECENT, REFRESH, SPREAD, WINDOW, LatencyModel, Seed
 
 MOST = 32
 
@@ -46,7 +46,23 @@ def test_what_batches_take_replaces_what_seeds_said_at_every_size() -> None:
     assert model.typical(4, 8) == pytest.approx(32e-3)
     assert model.typical(4, 1) == pytest.approx(18e-3)
     assert model.typical(4, 32) == pytest.approx(80e-3)
-    assert model.typical(9, 1) == pytest.approx(affine().typical(9, 1)), "another width learns by itself"
+
+
+def test_what_never_ran_is_as_much_slower_than_its_seeds_as_what_runs() -> None:
+    model = affine()
+    seeds = model.typical(9, 1)
+    for _ in range(FEW - 1):
+        model.observe(4, 8, 2 * 16e-3)
+    assert model.typical(9, 1) == pytest.approx(seeds), "so few tell nothing"
+    model.observe(4, 8, 2 * 16e-3)
+    assert model.typical(9, 1) == pytest.approx(2 * seeds)
+    for _ in range(3):
+        model.observe(9, 1, 1.5 * seeds, 1.0)
+    assert model.typical(9, 1) == pytest.approx(1.5 * seeds), "once it ran, it tells itself"
+    for _ in range(RECENT):
+        model.observe(4, 8, 16e-3, 2.0)
+    assert model.typical(20, 1) == pytest.approx(affine().typical(20, 1)), "and what runs may be quick again"
+    assert model.typical(9, 1) == pytest.approx(1.5 * seeds)
 
 
 def test_the_shape_of_the_curve_is_learned_too() -> None:

@@ -345,6 +345,17 @@ def test_a_width_believed_too_slow_is_tried_again_although_others_keep_the_serve
     assert len(taken) >= 3, "once a second, until what it takes is known to have changed"
 
 
+def test_who_waited_too_long_is_not_run_for_being_the_first_of_its_width() -> None:
+    kept = scheduler()
+    kept.offer(0.0, request(0))
+    batch = started(kept, 0.0)
+    assert kept.offer(0.0, request(1, bucket=WIDE)) is None
+    kept.finish(0.095, batch)  # far later than was predicted
+    decision = kept.start(0.095)
+    assert decision.batch is None
+    assert numbers(decision.expired) == [1]
+
+
 @pytest.mark.parametrize("seconds", [1e-4, 5e-3, 0.2, 1.0])
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize("after", [0.0, 0.01, 5.0])

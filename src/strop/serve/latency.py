@@ -32,6 +32,15 @@ SPREAD: Ratio = 1.1
 """How far the likely time lies above the typical one as long as nothing was observed."""
 
 
+RECENT = 20
+"""Latest batches of any width, which tell how much slower than their seeds those run that were not seen yet: a server that
+has much to do shares its cores with its engine, and seeds were measured without that."""
+FEW = 5
+"""Fewer of them tell nothing."""
+SHIFT: Ratio = 1.1
+"""How much that must change before predictions are changed for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
     """A time measured before serving.
@@ -49,10 +58,23 @@ class Seed:
 
 @dataclass(slots=True)
 class _Curve:
-    """Prediction for one width."""
+    """Prediction for one width.
+
+    Attributes:
+        anchors: times at the knots, from the seeds.
+        places: by rows, the knot that a batch of so many tells of, and what its time is multiplied by to count there.
+        seen: by knot, when the batches near it ended and the time each counts for.
+        met: rows of batches that were seen.
+        typical: by rows.
+        likely: by rows.
+        best: limit → rows of the best batch within it.
+        unread: time of the batches that nothing was learned from yet.
+    """
 
     anchors: list[Seconds]
+    places: list[tuple[int, Ratio]]
     seen: list[deque[tuple[Seconds, Seconds]]]
+    met: set[int] = field(default_factory=set)
     typical: list[Seconds] = field(default_factory=list)
     likely: list[Seconds] = field(default_factory=list)
     best: dict[Seconds, int] = field(default_factory=dict)
@@ -77,7 +99,8 @@ class LatencyModel:
         self._most = most
         self._knots = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
         self._curves: dict[int, _Curve] = {}
-        self._met: set[tuple[int, int]] = set()
+        self._recent: deque[Ratio] = deque(maxlen=RECENT)
+        self._slower: Ratio = 1.0
 
     def typical(self, width: int, rows: int) -> Seconds:
         """Return the median time of a batch."""
@@ -99,20 +122,29 @@ class LatencyModel:
 
     def observe(self, width: int, rows: int, seconds: Seconds, now: Seconds = 0.0) -> Ratio:
         """Learn from a batch that ended ``now``; return its time as a ratio of the typical one predicted."""
-        curve, seconds = self._curve(width), max(seconds, SHORTEST)
+        curve, seconds = self._curves.get(width) or self._curve(width), max(seconds, SHORTEST)
         ratio = seconds / self.typical(width, rows)
-        if (width, rows) not in self._met:
-            self._met.add((width, rows))
+        if rows not in curve.met:
+            curve.met.add(rows)
             if ratio > COMPILING:
                 return ratio
-        place = bisect_left(self._knots, min(rows, self._most))
-        low, high = self._knots[max(place - 1, 0)], self._knots[place]
-        near = place if place == 0 or rows - low > (high - low) / 2 else place - 1
-        curve.seen[near].append((now, seconds * curve.anchors[near] / self._between(curve.anchors, rows)))
+        near, scale = curve.places[rows] if rows <= self._most else (len(self._knots) - 1, self._most / rows)
+        curve.seen[near].append((now, seconds * scale))
+        self._recent.append(seconds * scale / curve.anchors[near])
         curve.unread += seconds
         if curve.unread >= REFRESH:
             self._learn(curve, now)
+            self._compare()
         return ratio
+
+    def _compare(self) -> None:
+        """Let what runs tell of the widths that did not run yet."""
+        slower = sorted(self._recent)[len(self._recent) // 2] if len(self._recent) >= FEW else 1.0
+        if not 1 / SHIFT < slower / self._slower < SHIFT:
+            self._slower = slower
+            for curve in self._curves.values():
+                if not any(curve.seen):
+                    self._learn(curve)
 
     def _beyond(self, table: list[Seconds], rows: int) -> Seconds:
         return table[-1] * rows / self._most
@@ -121,9 +153,16 @@ class LatencyModel:
         curve = self._curves.get(width)
         if curve is None:
             anchors = [self._anchor(width, rows) for rows in self._knots]
-            curve = self._curves[width] = _Curve(anchors, [deque(maxlen=WINDOW) for _ in self._knots])
+            places = [self._place(anchors, rows) for rows in range(self._most + 1)]
+            curve = self._curves[width] = _Curve(anchors, places, [deque(maxlen=WINDOW) for _ in self._knots])
             self._learn(curve)
         return curve
+
+    def _place(self, anchors: list[Seconds], rows: int) -> tuple[int, Ratio]:
+        place = bisect_left(self._knots, rows)
+        low, high = self._knots[max(place - 1, 0)], self._knots[place]
+        near = place if place == 0 or rows - low > (high - low) / 2 else place - 1
+        return near, anchors[near] / self._between(anchors, max(rows, 1))
 
     def _anchor(self, width: int, rows: int) -> Seconds:
         """Read a time off the seeds: those of the nearest width, linear in ``rows * width``; an upper bound below them."""
@@ -149,8 +188,8 @@ class LatencyModel:
             source = min((k for k, s in enumerate(curve.seen) if s), key=lambda k: abs(k - knot), default=None)
             scale = curve.anchors[knot]
             if source is None:
-                typical.append(scale)
-                likely.append(scale * SPREAD)
+                typical.append(scale * self._slower)
+                likely.append(scale * self._slower * SPREAD)
                 continue
             ordered, scale = sorted(taken for _, taken in seen or curve.seen[source]), scale / curve.anchors[source]
             middle = ordered[(len(ordered) - 1) // 2] * scale  # of two the smaller: one slow batch is not typical yet

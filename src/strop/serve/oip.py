@@ -98,7 +98,7 @@ class Codec:
             else:
                 if array.dtype.kind == "f" and not within(array) and not np.isfinite(array).all():
                     raise Problem(500, f"output {row['name']!r} is not finite, which JSON cannot say; ask for it as binary data.")
-                row["data"] = np.ascontiguousarray(array).reshape(-1)
+                row["data"] = array.ravel()
             rows.append(row)
         answer: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": rows}
         if call.identifier:

@@ -101,10 +101,10 @@ class Readers:
             proto: where it comes from.
             announced: its length by the client's word, or 0 when that said nothing.
         """
-        loop = asyncio.get_running_loop()
-        self._reading[proto] = end = loop.time() + self._app.limits.body_wait
+        wait = self._app.limits.body_wait
+        self._reading[proto] = self._app.desk.now() + wait
         if self._timer is None:
-            self._timer = loop.call_at(end, self._turn_away)
+            self._watch(wait)
         try:
             body = await (proto() if announced else self._in_pieces(proto))
             return body if proto in self._reading else None  # turned away in the very turn that brought the rest
@@ -126,14 +126,16 @@ class Readers:
         return b"".join(parts)
 
     def _turn_away(self) -> None:
-        loop = asyncio.get_running_loop()
+        self._timer = None
         for proto, end in list(self._reading.items()):
-            if end > loop.time():
-                self._timer = loop.call_at(end, self._turn_away)
+            if (left := end - self._app.desk.now()) > 0:
+                self._watch(left)
                 return
             del self._reading[proto]
             send(proto, self._app.refused(SLOW))
-        self._timer = None
+
+    def _watch(self, seconds: Seconds) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._turn_away)
 
 
 def _announced(text: Any) -> int:

@@ -351,15 +351,16 @@ class Scheduler:
     def _untried(self, now: Seconds, request: Request) -> bool:
         """Tell whether a request that may be too slow deserves a trial, because the server has nothing else to do.
 
-        It does when nothing of its width ran for long, and when it is alone and typically in time: one slow batch among the
-        first makes all likely times long, and a server that refused everything on its account would learn no better.
+        It does when it is alone and typically in time: one slow batch among the first makes all likely times long, and a server
+        that refused everything on its account would learn no better. And when nothing of its width ran for long, unless only
+        waiting made it too late, which says nothing of its width.
         """
         if self.running:
             return False
         width, rows = request.bucket.width, request.rows
         if len(self.queue) <= 1 and now + (1 + self.policy.guard) * self.latency.typical(width, rows) <= request.deadline:
             return True
-        return now - self._worked.get(width, -math.inf) > PROBE
+        return self._hopeless(request.arrived, request) and now - self._worked.get(width, -math.inf) > PROBE
 
     def _give_up(self, request: Request, decision: Decision) -> None:
         self.queue.remove(request.number)

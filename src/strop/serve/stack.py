@@ -80,14 +80,13 @@ class Stacker:
     def stack(self, calls: Sequence[Sequence[Array]], bucket: Bucket) -> Call:
         """Return one call for all of them."""
         if not self.batchable:
-            return self._call(list(calls[0]))
+            return self._call(calls[0])
+        if len(calls) == 1 and tuple([a.shape[1:] for a in calls[0]]) == bucket.group:
+            return self._call(calls[0])
         rows = sum(len(arrays[0]) for arrays in calls)
         leaves = []
         for leaf, first in enumerate(calls[0]):
             shape = bucket.group[leaf]  # type: ignore[index]  # a tuple of shapes, made above
-            if len(calls) == 1 and first.shape[1:] == shape:
-                leaves.append(first)
-                continue
             whole = np.zeros((rows, *shape), dtype=first.dtype)
             start = 0
             for arrays in calls:
@@ -117,14 +116,15 @@ class Stacker:
         if not self.batchable:
             return [leaves]
         total = sum(rows)
-        if any(not leaf.ndim or len(leaf) != total for leaf in leaves):
-            raise WrongAnswerError(f"outputs of shape {[leaf.shape for leaf in leaves]} came for {total} rows.")
+        for leaf in leaves:
+            if not leaf.ndim or len(leaf) != total:
+                raise WrongAnswerError(f"outputs of shape {[leaf.shape for leaf in leaves]} came for {total} rows.")
         if len(rows) == 1:
             return [leaves]
         cuts = np.cumsum([0, *rows])
         return [[leaf[start:end] for leaf in leaves] for start, end in itertools.pairwise(cuts)]
 
-    def _call(self, leaves: list[Array]) -> Call:
+    def _call(self, leaves: Sequence[Array]) -> Call:
         if self._plain:
             return tuple(leaves), {}
         args, kwargs = unflatten(self._tree, leaves)

@@ -121,7 +121,7 @@ def from_list(slot: Slot, shape: tuple[int, ...], count: int, data: object) -> A
         raise bad(f"input {name!r} needs data, a list, or binary_data_size in its parameters.")
     try:
         array = np.array(data)
-        if dtype == np.uint64 and array.dtype.kind == "f" and all(type(v) is int for v in np.array(data, object).flat):
+        if slot.datatype == "UINT64" and array.dtype.kind == "f" and all(type(v) is int for v in np.array(data, object).flat):
             array = np.array(data, dtype)  # numpy reads the upper half of this type among small numbers as floats
     except (ValueError, OverflowError) as error:
         raise bad(f"input {name!r}: data is not a regular array of numbers within {slot.datatype}.") from error
@@ -129,8 +129,10 @@ def from_list(slot: Slot, shape: tuple[int, ...], count: int, data: object) -> A
         raise bad(f"input {name!r}: data holds {shown(list(array.shape))} elements, but its shape is {shown(list(shape))}.")
     if array.dtype.kind not in _FITTING[dtype.kind]:
         raise bad(f"input {name!r}: data holds something that is no {slot.datatype}; nothing is converted silently.")
-    if array.dtype == dtype or (dtype.kind == "f" and within(array, _MOST[dtype.itemsize])):
-        return array.astype(dtype, copy=False).reshape(shape)
+    if array.dtype == dtype:
+        return array.reshape(shape)
+    if dtype.kind == "f" and within(array, _MOST[dtype.itemsize]):
+        return array.astype(dtype).reshape(shape)
     with np.errstate(over="ignore"):
         converted = array.astype(dtype)
     if (dtype.kind == "f" and not np.isfinite(converted).all()) or (dtype.kind in "iu" and (converted != array).any()):
