@@ -1,10 +1,10 @@
 """What the server itself costs: an identity model behind everything strop does, against a bare granian that echoes.
 
-    python benchmarks/serving/identity.py [--rounds 5] [--seconds 2] [--anywhere]
+    python benchmarks/serving/identity.py [--rounds 60] [--seconds 0.4] [--anywhere]
 
 Both servers share one core, the clients have the other, or with ``--anywhere`` all of them run where the system puts them;
-the two are measured in turn. A request is a JSON tensor of
-1 × 4; one connection gives the idle median, 32 give the throughput.
+the two are measured in turn, in a drawn order, and compared round by round: the median quotient and its 95 % interval.
+A request is a JSON tensor of 1 × 4; one connection gives the idle median, 32 give the throughput.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 
 from strop.contract.engine import Program
 from strop.contract.signature import Signature, TensorSpec
+from strop.measure.latency import median_interval
 from strop.serve.app import App
 from strop.serve.desk import Desk
 from strop.serve.latency import LatencyModel, Seed
@@ -121,23 +123,24 @@ async def compare(rounds: int, seconds: float) -> None:
     """Measure both in turn and print the ratios."""
     rates: dict[str, list[float]] = {"bare": [], "strop": []}
     idles: dict[str, list[float]] = {"bare": [], "strop": []}
-    for number in range(rounds):
-        for server in ("bare", "strop") if number % 2 else ("strop", "bare"):
+    for _ in range(rounds):
+        for server in random.sample(("bare", "strop"), 2):
             idles[server].append((await load(server, 1, seconds))[1])
             rates[server].append((await load(server, 32, seconds))[0])
     for server in rates:
         rate, idle = statistics.median(rates[server]), statistics.median(idles[server])
         print(f"{server}: 32 connections {rate:.0f}/s, idle median {1e6 * idle:.0f} µs")
-    rate = statistics.median(a / b for a, b in zip(rates["strop"], rates["bare"], strict=True))
-    idle = statistics.median(a / b for a, b in zip(idles["strop"], idles["bare"], strict=True))
-    print(f"strop / bare: throughput {rate:.2f}, idle median {idle:.2f}")
+    for name, figures in (("throughput", rates), ("idle median", idles)):
+        quotients = [a / b for a, b in zip(figures["strop"], figures["bare"], strict=True)]
+        shown = median_interval(quotients)
+        print(f"strop / bare, {name}: {statistics.median(quotients):.3f} [{shown.low:.3f}, {shown.high:.3f}]")
 
 
 def main() -> None:
     """Start both servers and compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=0.4)
     parser.add_argument("--anywhere", action="store_true", help="bind nobody to a core")
     parser.add_argument("--serve", choices=("bare", "strop"))
     options = parser.parse_args()
