@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from strop.measure.confirm import FAR_ROUND
 from strop.measure.result import Verdict
 from strop.search import placebo
 from strop.search.budget import CLOSING, Budget
 from strop.search.placebo import doubt
 from strop.search.request import Request
+from strop.search.run import LEAST_ROUNDS
 from tests.measure.test_judge import pair
 from tests.search.conftest import compared
 
@@ -78,12 +80,22 @@ def test_a_placebo_that_wins_on_fresh_processes_too_spoils_the_run(shift: float,
     assert f"confirmed {word}" in found.message
 
 
+NEEDED = LEAST_ROUNDS * (2 * 5.0 + FAR_ROUND)
+"""Three rounds of two starts of 5 s and their pairs of 1 s."""
+
+
+@pytest.mark.parametrize(("spare", "compared_fresh"), [(4 * NEEDED + 1, True), (4 * NEEDED - 1, False)])
+def test_fresh_processes_are_compared_in_a_quarter_of_the_time_beside_the_reserve(spare: float, compared_fresh: bool) -> None:
+    session: Any = Fresh([0.3, -0.2, 0.1], left=30.0 + spare)
+    doubt(session, compared(0.18, Verdict.FASTER))
+    assert bool(session.asked) == compared_fresh
+
+
 def test_without_time_for_fresh_processes_the_difference_is_reported_as_open() -> None:
-    """Three rounds of two starts of 5 s and their pairs, beside 30 s that confirming needs."""
     session: Any = Fresh([0.3, 0.3, 0.3], left=50.0)
     found = doubt(session, compared(0.18, Verdict.FASTER))
     assert found is not None and found.code == "process-luck" and session.asked == []
-    assert "the budget holds no fresh ones" in found.message
+    assert "too much of the budget" in found.message
 
 
 def test_what_is_on_record_already_is_judged_without_any_time() -> None:

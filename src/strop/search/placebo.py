@@ -10,9 +10,13 @@ from strop.measure.plan import ConfirmPlan
 from strop.measure.result import Comparison, Finding, Verdict
 from strop.observe import Level
 from strop.search.run import LEAST_ROUNDS, Run
+from strop.units import Ratio
 
 PLACEBO_KEPT = "placebo-kept"
 """Code of the finding after which nothing of a run is claimed."""
+ASIDE: Ratio = 0.25
+"""Share of the time beside the reserve that comparing fresh processes may take: in the rest recipes are tried, and what is
+claimed rests on fresh processes of its own."""
 
 
 def doubt(run: Run, screened: Comparison) -> Finding | None:
@@ -20,7 +24,7 @@ def doubt(run: Run, screened: Comparison) -> Finding | None:
 
     Two processes of one model can differ for as long as they live (where their memory came to lie). Screening takes that
     for a difference, as it does with any candidate; a claim is made from fresh processes, so the placebo gets the same chance,
-    where the budget holds fresh ones for both.
+    where the budget holds fresh ones for both and time to try something.
     """
     if screened.verdict not in (Verdict.FASTER, Verdict.SLOWER):
         return None
@@ -37,13 +41,11 @@ def doubt(run: Run, screened: Comparison) -> Finding | None:
         return {"judgement": record_judgement(run.ledger, "placebo-confirm", plan, pairs, run.bench.points)}
 
     difference = f"two processes of the original differed by ×{screened.speedup.estimate:.2f} for as long as they lived"
-    known = run.ledger.done("placebo-confirm")
-    if not known and not run.budget.allows(
-        LEAST_ROUNDS * (2 * run.original().seconds + FAR_ROUND * run.pair_seconds), run.reserved
-    ):
+    needed, spare = LEAST_ROUNDS * (2 * run.original().seconds + FAR_ROUND * run.pair_seconds), run.budget.left - run.reserved
+    if not run.ledger.done("placebo-confirm") and needed > ASIDE * spare:
         return Finding(
             code="process-luck",
-            message=f"{difference}; the budget holds no fresh ones to see whether that was luck",
+            message=f"{difference}; whether that was luck, fresh ones would show in about {needed:.0f} s, too much of the budget",
             advice="screening errs by as much here; claims rest on fresh processes. Give a longer budget, or a quieter machine",
         )
     run.tell("warning", f"{difference}; comparing fresh ones", level=Level.WARNING)
