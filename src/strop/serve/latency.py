@@ -30,8 +30,6 @@ COMPILING: Ratio = 3.0
 """A first batch of a size that takes this many times what was predicted was compiling, and says nothing of the next one."""
 SPREAD: Ratio = 1.1
 """How far the likely time lies above the typical one as long as nothing was observed."""
-
-
 RECENT = 20
 """Latest batches of any width, which tell how much slower than their seeds those run that were not seen yet: a server that
 has much to do shares its cores with its engine, and seeds were measured without that."""
