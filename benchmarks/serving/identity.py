@@ -131,9 +131,8 @@ async def compare(rounds: int, seconds: float) -> None:
         rate, idle = statistics.median(rates[server]), statistics.median(idles[server])
         print(f"{server}: 32 connections {rate:.0f}/s, idle median {1e6 * idle:.0f} µs")
     for name, figures in (("throughput", rates), ("idle median", idles)):
-        quotients = [a / b for a, b in zip(figures["strop"], figures["bare"], strict=True)]
-        shown = median_interval(quotients)
-        print(f"strop / bare, {name}: {statistics.median(quotients):.3f} [{shown.low:.3f}, {shown.high:.3f}]")
+        shown = median_interval([a / b for a, b in zip(figures["strop"], figures["bare"], strict=True)])
+        print(f"strop / bare, {name}: {shown.estimate:.3f} [{shown.low:.3f}, {shown.high:.3f}]")
 
 
 def main() -> None:
