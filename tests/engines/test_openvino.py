@@ -12,6 +12,7 @@ import torch
 from strop.contract.draft import EngineOptions, Quantization
 from strop.engines import get
 from strop.engines.calls import read_settings
+from strop.engines.quiet import openvino_core
 from strop.errors import ArtefactError, UsageError
 
 
@@ -49,6 +50,15 @@ def test_shapes_are_compiled_on_first_use_and_no_more_than_are_held(bert: Simple
     program._buckets._capacity = 2
     program(**tiny.tokens(3, 19))
     assert len(program._buckets.shapes) == 2 and program._exact is not None
+
+
+def test_sizes_that_never_vary_are_fixed_in_the_artefact(tiny: SimpleNamespace, bert: SimpleNamespace, tmp_path: Path) -> None:
+    """The converter frees all of them, and free sizes cost a few per cent of a call."""
+    draft = tiny.draft(tiny.bert(), [tiny.tokens(b, 16, b) for b in (1, 2)], engine="openvino")
+    get("openvino").lower(draft, tmp_path)
+    for folder, shape in ((tmp_path, "[?,16]"), (bert.folder, "[?,?]")):
+        model = openvino_core().read_model(folder / "model.xml")
+        assert {str(port.partial_shape) for port in model.inputs} == {shape}
 
 
 def test_answers_per_token_are_cut_back_to_the_call(tiny: SimpleNamespace, tmp_path: Path) -> None:

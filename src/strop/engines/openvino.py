@@ -135,11 +135,14 @@ def _convert(openvino: Any, draft: Draft) -> Model:
     except Exception as error:  # conversion errors share no class
         raise PrepareError(f"openvino cannot convert {type(draft.model).__name__}: {_first_line(error)}") from error
     known = dict(zip(program.graph_signature.user_inputs, range(len(draft.signature.inputs)), strict=True))
+    fixed = {}
     for port in model.inputs:
         leaf = next((known[name] for name in port.get_names() if name in known), None)
         if leaf is None:
             raise PrepareError(f"openvino added an input {sorted(port.get_names())} that the model does not have.")
         port.get_tensor().set_names({f"input_{leaf}"})
+        fixed[port] = openvino.PartialShape([-1 if size is None else size for size in draft.signature.inputs[leaf].shape])
+    model.reshape(fixed)  # the converter frees every dimension, and kernels for free sizes are slower
     for index, port in enumerate(model.outputs):
         port.get_tensor().set_names({f"output_{index}"})
     _name_operators(model)
