@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from strop.surgery import attention as module
 from strop.surgery.attention import attend, share_attention, undo
+from strop.surgery.dropout import SharedBitsDropout
 
 SHAPE = (2, 3, 7, 5)
 
@@ -146,3 +147,30 @@ def test_a_block_that_is_recomputed_draws_the_same_mask_again() -> None:
     torch.manual_seed(2)
     again = checkpoint(model, x, use_reentrant=False)
     torch.testing.assert_close(torch.autograd.grad(again.square().sum(), x)[0], plain)
+
+
+class Dropper(nn.Module):
+    """Drops by shared bits, and attends with dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.drop = nn.Linear(8, 8), SharedBitsDropout(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.drop(self.linear(x))[:, None]
+        return attend(heads, 2 * heads, heads + 1, dropout_p=0.1)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_what_a_compiler_traces_drops_the_same_and_gives_the_same_gradients(narrow: bool) -> None:
+    model, x = Dropper(), torch.randn(3, 5, 8)
+    found = []
+    for forward in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
+        model.zero_grad()
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            answer = forward(x)
+        answer.float().square().sum().backward()
+        assert model.linear.weight.grad is not None
+        found.append((answer.detach(), model.linear.weight.grad.clone()))
+    torch.testing.assert_close(found[1], found[0])

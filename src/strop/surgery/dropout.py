@@ -35,8 +35,11 @@ class SharedBitsDropout(nn.Dropout):
         return _Drop.apply(input, keep, scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
+@torch.library.custom_op("strop::drawn", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
 def drawn(shape: Sequence[int], levels: int) -> Tensor:
     """Draw which elements are kept.
+
+    One operator, because compilers, which would trace it, lose the size of what is viewed as another type and then written to.
 
     Returns:
         int16 of that shape: all bits set where kept, none where dropped, which is so with probability ``levels / LEVELS``.
@@ -45,6 +48,11 @@ def drawn(shape: Sequence[int], levels: int) -> Tensor:
     elements = math.prod(shape)
     words = torch.empty(-(-elements // LANES), dtype=torch.int64).random_(-(2**63), None)
     return words.view(torch.int16)[:elements].view(shape).ge_(levels - LEVELS // 2).neg_()
+
+
+@drawn.register_fake
+def _like_drawn(shape: Sequence[int], levels: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.int16)
 
 
 def mask_(values: Tensor, keep: Tensor) -> Tensor:
