@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from strop.errors import MeasureError
-from strop.measure.quality import Guard, QualityResult, judge_agreement, judge_scores, label_free
+from strop.measure.quality import Guard, QualityResult, judge_agreement, judge_scores, label_free, two_stage_size
 from strop.measure.ratios import FloatArray
 
 
@@ -230,3 +231,38 @@ def test_five_whole_runs_are_judged_by_their_differences_even_where_all_are_perf
     assert (found.guard, found.test, found.discordance) == (Guard.HELD, "paired t-test", None)
     assert judge_scores(perfect, worse, **settings).guard is Guard.BROKEN  # type: ignore[arg-type]
     assert judge_scores(perfect, perfect, margin=0.01, metric="accuracy").guard is Guard.UNPROVEN  # five answers prove little
+
+
+def two_stages(loss: float, spread: float, tests: int) -> float:
+    """Share of tests that hold a margin of 1, whose number of scores is chosen by the first five; alpha is 5 %."""
+    rng, held = np.random.default_rng(7), 0
+    for _ in range(tests):
+        scores = rng.normal(-loss, spread, 400)
+        n = two_stage_size(scores[:5], margin=1.0, alpha=0.05)
+        judged = judge_scores(
+            np.zeros(min(n, 400)), scores[:n], margin=1.0, metric="m", smallest=5, proportions=False, pilot=5, alpha=0.05
+        )
+        held += judged.guard is Guard.HELD
+    return held / tests
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0, 2.5])
+def test_a_number_chosen_by_the_spread_keeps_the_error_rate_and_the_power(spread: float) -> None:
+    tests = 4000
+    assert two_stages(1.0, spread, tests) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / tests)
+    assert two_stages(0.0, spread, 500) >= 0.8 - 3 * math.sqrt(0.8 * 0.2 / 500)
+
+
+def test_five_scores_that_suffice_are_judged_by_the_plain_t_test() -> None:
+    baseline, candidate = np.array([0.90, 0.91, 0.92, 0.93, 0.94]), np.array([0.91, 0.90, 0.92, 0.93, 0.94])
+    settings: dict[str, Any] = {"margin": 0.05, "metric": "m", "smallest": 5, "proportions": False}
+    plain, two = (judge_scores(baseline, candidate, pilot=pilot, **settings) for pilot in (None, 5))
+    assert plain == two and two_stage_size(candidate - baseline, margin=0.05, alpha=0.05) == 5
+
+
+def test_the_two_stage_bound_keeps_the_spread_of_the_first_scores() -> None:
+    """Which the later ones, wide apart here, do not touch: what chose the number of scores must not be chosen with."""
+    difference = np.array([0.00, 0.01, -0.01, 0.02, -0.02, 0.5, -0.5])
+    judged = judge_scores(np.zeros(7), difference, margin=0.1, metric="m", smallest=5, proportions=False, pilot=5)
+    half = 2.1318 * difference[:5].std(ddof=1) / math.sqrt(7)  # t of four degrees of freedom at 95 %
+    assert (judged.difference.low, judged.difference.high) == (pytest.approx(-half, rel=1e-3), pytest.approx(half, rel=1e-3))

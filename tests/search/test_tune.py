@@ -24,7 +24,7 @@ from strop.measure.result import Block, Pair
 from strop.search.budget import Budget
 from strop.search.request import Request
 from strop.search.tune import Tuned, tune
-from strop.search.tuning import SEEDS, Tuning
+from strop.search.tuning import MOST_SEEDS, SEEDS, Tuning
 from strop.testing.models import sentences_workload
 from strop.trial.steps import POINT, STEPS
 from strop.trial.training import Planned
@@ -42,6 +42,7 @@ class World:
         gains: instruction number → factor by which it speeds steps up.
         scores: instruction number → what it adds to the metric of a whole training.
         faults: instruction number → what its arm raises at loading.
+        noise: standard deviation of a whole training's metric, by its seed.
         courses: what trainings were carried out: recipe and number of the seed.
     """
 
@@ -49,6 +50,7 @@ class World:
     scores: dict[int, float] = field(default_factory=dict)
     faults: dict[int, Exception] = field(default_factory=dict)
     course_fault: str = ""
+    noise: float = 0.001
     now: float = 0.0
     courses: list[tuple[str, int]] = field(default_factory=list)
     seated: list[str] = field(default_factory=list)
@@ -117,7 +119,7 @@ class Planted(Tuning):
         world.courses.append((str(recipe), number))
         if world.course_fault and len(recipe):
             return {"score": None, "failed": world.course_fault}
-        noise = float(world.random.normal(0, 0.001))
+        noise = float(world.random.normal(0, world.noise))
         return {"score": 0.9 + noise + sum(world.scores.get(i.number, 0.0) for i in recipe), "failed": ""}
 
 
@@ -203,6 +205,36 @@ def test_a_claim_that_the_time_left_does_not_hold_is_not_begun(tuning: Callable[
     found = tune(run)
     assert len(found.claims) == 1 and "worse quality" in found.claims[0].problem
     assert "confirm.skipped" in told and len(world.courses) == 2 * SEEDS
+
+
+def test_trainings_that_differ_much_are_judged_by_more_seeds(tuning: Callable[..., Planted], tmp_path: Path) -> None:
+    world = World(gains={AMP: 2.0}, noise=0.006)
+    run, told = tuning(world, only=(AMP,)), []
+    run.observer = lambda event: told.append(event.name)
+    found = tune(run)
+    quality = found.claims[0].quality
+    assert quality is not None and kept(found) == {AMP} and "course.more" in told
+    assert 2 * SEEDS < len(world.courses) == 2 * quality["result"]["n"] <= 2 * MOST_SEEDS
+    assert quality["result"]["test"] == "Stein's two-stage t-test"
+    assert all(check.problem is None for check in verify_ledger(tmp_path / "run") if check.file != "digests.json")
+
+
+def test_no_more_seeds_than_the_time_holds_and_none_for_what_looks_lost(tuning: Callable[..., Planted], tmp_path: Path) -> None:
+    world = World(gains={AMP: 2.0}, noise=0.006)
+    run = tuning(world, only=(AMP,))
+    courses = run._train
+
+    def late(recipe: Recipe, number: int, expected: float) -> dict[str, Any]:
+        world.now = max(world.now, 3400.0)
+        return courses(recipe, number, expected)
+
+    run._train = late  # type: ignore[method-assign]
+    quality = tune(run).claims[0].quality
+    assert quality is not None and SEEDS < quality["result"]["n"] < 10 and world.now <= 3600
+    assert len(world.courses) == 2 * quality["result"]["n"] >= 2 * SEEDS  # never one arm without the other
+    (tmp_path / "run").rename(tmp_path / "first")
+    lost = World(gains={AMP: 2.0}, noise=0.006, scores={AMP: -0.05})
+    assert tune(tuning(lost, only=(AMP,))).result is None and len(lost.courses) == 2 * SEEDS
 
 
 def test_a_training_that_fails_takes_the_claim_away(tuning: Callable[..., Planted]) -> None:

@@ -7,7 +7,7 @@ from strop.contract.quality import MaxDrop
 from strop.contract.recipe import Recipe
 from strop.measure.reach import Look, Reached, reached, times_sooner
 from strop.report.evidence import SeedTime, TimeToTarget
-from strop.search.tuning import SEEDS, course_key
+from strop.search.tuning import course_key
 
 
 def time_to_target(record: Record) -> TimeToTarget | None:
@@ -20,7 +20,8 @@ def time_to_target(record: Record) -> TimeToTarget | None:
     if judged is None or "settings" not in judged:
         return None
     settings, drop = judged["settings"], MaxDrop(**record.plan["request"]["max_drop"])
-    arms = [[_looks(record, key, number) for number in range(SEEDS)] for key in (Recipe().key, record.claimed or "")]
+    seeds = range(judged["result"]["n"])
+    arms = [[_looks(record, key, number) for number in seeds] for key in (Recipe().key, record.claimed or "")]
     pairs: list[Reached] = []
     for plain, result in zip(*arms, strict=True):
         margin = drop.margin(plain[-1].metric or 0.0)

@@ -30,7 +30,7 @@ from strop.search.bench import Bench
 from strop.search.budget import Budget
 from strop.search.request import Request
 from strop.search.tune import Tuned
-from strop.search.tuning import SEEDS, Tuning
+from strop.search.tuning import Tuning
 from strop.trial.reference import Reference
 from strop.trial.steps import POINT, STEPS
 from strop.trial.training import Planned, TrainingShop, training_draft
@@ -38,6 +38,8 @@ from strop.trial.training import Planned, TrainingShop, training_draft
 WARMING = WarmRule(min_calls=1, min_seconds=0.5, window=3, max_seconds=1.5)
 """Loading has taken a sweep, which is several steps, and profiling takes another: what is slow only once is past by then. Where
 a sweep takes seconds, a single one more is enough; a window of three at each start would be time for a whole trial."""
+
+SEEDS_NOTE = "every example is a whole training, each seed from the same start in both arms"
 
 
 @contextlib.contextmanager
@@ -96,12 +98,11 @@ def assemble_tuning(folder: Path, spent: float) -> RunReport:
     report, record = assemble(folder, spent), Record.read(folder)
     size = record.result("size")
     before, after = latencies(record, record.confirmed)
-    note = f"every example is a whole training: {SEEDS} seeds, each from the same start in both arms"
     return replace(
         report,
         baseline=_steps(before, size),
         result=_steps(after, size) if report.outcome.kept else (),
-        quality=tuple(replace(check, note=check.note or note) for check in report.quality),
+        quality=tuple(replace(check, note=check.note or SEEDS_NOTE) for check in report.quality),
         time_to_target=time_to_target(record),
         cold_start=None,
         cost=None,

@@ -140,11 +140,14 @@ def judge_scores(
     clusters: Sequence[object] | None = None,
     smallest: int = SMALL_SAMPLE,
     proportions: bool = True,
+    pilot: int | None = None,
 ) -> QualityResult:
     """Judge per-example scores of both arms on the same examples.
 
     Scores that are all 0 or 1 are judged as proportions (Tango's score test; exact bounds when fewer than ten examples
-    differ), others by a one-sided paired t-test. With ``clusters`` the sources are the independent units.
+    differ), others by a one-sided paired t-test. With ``clusters`` the sources are the independent units. With ``pilot`` the
+    t-test is Stein's, which is exact although the number of scores was chosen by the spread of the first ones (see
+    :func:`two_stage_size`).
 
     Args:
         baseline: scores of the original model, shape ``(n,)``.
@@ -156,6 +159,7 @@ def judge_scores(
         clusters: the source of each example, where several share one (crops of one picture, sentences of one text).
         smallest: fewest independent units that scores other than 0/1 are judged by; 5 for whole training runs.
         proportions: whether scores that are all 0 or 1 are right and wrong answers; not so where each sums up a whole run.
+        pilot: how many of the first scores the number of scores was chosen by, where it was; not with ``clusters``.
 
     Raises:
         MeasureError: lengths differ, nothing to judge, a score is not a finite number, or the margin is negative.
@@ -166,8 +170,8 @@ def judge_scores(
     groups = source_numbers(clusters, len(left), metric)
     binary = proportions and bool(np.isin(left, (0, 1)).all() and np.isin(right, (0, 1)).all())
     difference = sign * (right - left)
-    judge = _judge_binary if binary else _judge_numbers
-    low, high, test, findings = judge(difference, groups, alpha, margin, smallest)
+    judged = _judge_binary(difference, groups, alpha) if binary else _judge_numbers(difference, groups, alpha, smallest, pilot)
+    low, high, test, findings = judged
     lost, won = int((difference < 0).sum()), int((difference > 0).sum())
     share = (lost + won) / len(left)
     if binary:
@@ -195,6 +199,23 @@ def judge_scores(
         needed_n=needed,
         findings=findings,
     )
+
+
+def two_stage_size(difference: FloatArray, *, margin: float, alpha: float) -> int:
+    """Return how many scores would show with 80 % power that nothing is lost, judging by the spread of the first ones alone.
+
+    Stein, "A two-sample test for a linear hypothesis whose power is independent of the variance", Annals of Mathematical
+    Statistics 1945: the spread says nothing about the mean, so that a number chosen by the spread leaves the t-test of the
+    mean of all exact, as long as that test keeps the spread, and the degrees of freedom, of the first ones.
+
+    Args:
+        difference: candidate less baseline of the first scores, two or more.
+        margin: largest loss allowed, above 0, in the metric's own unit.
+        alpha: one-sided error probability.
+    """
+    freedom = len(difference) - 1
+    factor = float(special.stdtrit(freedom, 1 - alpha) + special.stdtrit(freedom, 0.8))
+    return max(len(difference), math.ceil((factor * float(difference.std(ddof=1)) / margin) ** 2))
 
 
 def judge_agreement(differing: int, n: int, *, margin: float, metric: str, alpha: float = 0.05) -> QualityResult:
@@ -280,7 +301,7 @@ def _needed_as_it_looks(low: float, estimate: float, n: int, margin: float) -> i
 Bounds = tuple[float, float, str, tuple[Finding, ...]]
 
 
-def _judge_binary(difference: FloatArray, groups: NDArray[np.int64] | None, alpha: float, margin: float, smallest: int) -> Bounds:
+def _judge_binary(difference: FloatArray, groups: NDArray[np.int64] | None, alpha: float) -> Bounds:
     n, b, c = len(difference), int((difference < 0).sum()), int((difference > 0).sum())
     if groups is None:
         if b + c < RARE:
@@ -296,14 +317,22 @@ def _judge_binary(difference: FloatArray, groups: NDArray[np.int64] | None, alph
     return (*bounds, "Clopper-Pearson bound at the effective sample size", (finding,))
 
 
+def _two_stage_bounds(difference: FloatArray, pilot: int, alpha: float) -> tuple[float, float]:
+    error = float(difference[:pilot].std(ddof=1)) / math.sqrt(len(difference))
+    half = float(special.stdtrit(pilot - 1, 1 - alpha)) * error
+    return float(difference.mean()) - half, float(difference.mean()) + half
+
+
 def _judge_numbers(
-    difference: FloatArray, groups: NDArray[np.int64] | None, alpha: float, margin: float, smallest: int
+    difference: FloatArray, groups: NDArray[np.int64] | None, alpha: float, smallest: int, pilot: int | None
 ) -> Bounds:
     units = len(difference) if groups is None else int(groups.max()) + 1
     if units < smallest:
         message = f"{units} independent examples are too few for a t-test of scores"
         finding = Finding(code="evaluation-too-small", message=message, advice=f"give {smallest} or more")
         return -ANYTHING, ANYTHING, "none", (finding,)
+    if pilot is not None and pilot < len(difference):
+        return (*_two_stage_bounds(difference, pilot, alpha), "Stein's two-stage t-test", ())
     if groups is None:
         groups = np.arange(len(difference), dtype=np.int64)
         return (*cluster_bounds(difference, groups, alpha), "paired t-test", ())

@@ -1,4 +1,8 @@
-"""The claim about a training recipe: faster on fresh processes, and as good over whole trainings from five seeds."""
+"""The claim about a training recipe: faster on fresh processes, and as good over whole trainings from the same seeds.
+
+Five seeds say how far whole trainings differ, and thereby how many are needed to decide; the number never depends on which
+arm looks better, and the test is one that stays exact then.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,20 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from strop.contract.recipe import Recipe
 from strop.errors import MeasureError
 from strop.ledger.guard import record_scores
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.plan import ConfirmPlan
-from strop.measure.quality import Guard, QualityResult
+from strop.measure.quality import Guard, QualityResult, two_stage_size
 from strop.measure.result import Comparison, Verdict
 from strop.observe import Level
 from strop.search.bench import Seat
 from strop.search.climb import Stack
 from strop.search.run import LEAST_ROUNDS, ROUNDS
-from strop.search.tuning import SEEDS, Price, Tuning
+from strop.search.tuning import MOST_SEEDS, SEEDS, Price, Tuning, course_key
 from strop.trial.training import Planned
 from strop.units import Seconds
 
@@ -66,7 +72,7 @@ class TrainingClaim:
         if not self.judged:
             return ""
         if self.quality is None:
-            return f"{OUT_OF_TIME} judged over {SEEDS} seeds"
+            return f"{OUT_OF_TIME} judged over {SEEDS} seeds or more"
         if "wrong" in self.quality:
             return str(self.quality["wrong"])
         result = QualityResult.from_json(self.quality["result"])
@@ -138,19 +144,39 @@ def _judge(tuning: Tuning, recipe: Recipe, alpha: float, seconds: Mapping[str, S
     Raises:
         MeasureError: the plain training itself fails, so that there is nothing to compare with.
     """
-    scores: dict[str, list[float]] = {"plain": [], "recipe": []}
-    for number in range(SEEDS):
-        for arm, trained in (("plain", tuning.baseline.recipe), ("recipe", recipe)):
+    arms = {"plain": tuning.baseline.recipe, "recipe": recipe}
+    scores: dict[str, list[float]] = {arm: [] for arm in arms}
+    number, seeds = 0, SEEDS
+    while number < seeds:
+        undone = [arm for arm, trained in arms.items() if not tuning.ledger.done(course_key(trained.key, number))]
+        if number >= SEEDS and undone and not tuning.budget.allows(sum(seconds[arm] for arm in undone), 0.0):
+            break
+        for arm, trained in arms.items():
             if tuning.budget.left <= 0:
                 return None
-            done = tuning.course(trained, number, seconds[arm])
+            done = tuning.course(trained, number, seeds, seconds[arm])
             if done["failed"] and arm == "plain":
-                raise MeasureError(f"the plain training with seed {number + 1} of {SEEDS} failed: {done['failed']}")
+                raise MeasureError(f"the plain training with seed {number + 1} of {seeds} failed: {done['failed']}")
             if done["failed"]:
-                return {"wrong": f"its training with seed {number + 1} of {SEEDS} failed: {done['failed']}"}
+                return {"wrong": f"its training with seed {number + 1} of {seeds} failed: {done['failed']}"}
             scores[arm].append(float(done["score"]))
+        number += 1
+        if number == SEEDS:
+            seeds = _seeds(tuning, scores["plain"], scores["recipe"], alpha)
     return record_scores(
         tuning.ledger, f"{recipe.key}-seeds", scores["plain"], scores["recipe"], sources=None,
         metric=tuning.workload.metric.name, higher_is_better=tuning.workload.metric.higher_is_better, alpha=alpha,
-        margin=tuning.request.max_drop.margin(fmean(scores["plain"])), smallest=SEEDS, proportions=False,
+        margin=tuning.request.max_drop.margin(fmean(scores["plain"][:SEEDS])), smallest=SEEDS, proportions=False, pilot=SEEDS,
     )  # fmt: skip
+
+
+def _seeds(tuning: Tuning, plain: list[float], recipe: list[float], alpha: float) -> int:
+    """Return how many seeds the spread of the first ones asks for; no more of them where the loss looks too large already."""
+    margin, sign = tuning.request.max_drop.margin(fmean(plain)), 1 if tuning.workload.metric.higher_is_better else -1
+    difference = sign * (np.asarray(recipe) - np.asarray(plain))
+    if margin <= 0 or float(difference.mean()) <= -margin:
+        return SEEDS
+    wanted = min(MOST_SEEDS, two_stage_size(difference, margin=margin, alpha=alpha))
+    if wanted > SEEDS:
+        tuning.tell("course.more", f"trainings differ so much by their seed that {wanted} seeds decide, not {SEEDS}")
+    return wanted

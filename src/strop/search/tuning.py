@@ -23,7 +23,10 @@ from strop.trial.training import TrainingShop
 from strop.units import Seconds
 
 SEEDS = 5
-"""Whole trainings of each arm that its quality is judged by."""
+"""Whole trainings of each arm that its quality is judged by, at least."""
+
+MOST_SEEDS = 20
+"""And at most, however much they differ."""
 
 TYPICAL_GAIN = 2.0
 """Guess, before anything was tried, of how much faster the result takes its steps."""
@@ -127,20 +130,25 @@ class Tuning(Run):
         steps = self.size["steps"] * price.profile.call_seconds / STEPS
         return float(price.loading + steps + self.size["judging"])
 
-    def course(self, recipe: Recipe, number: int, expected: Seconds) -> dict[str, Any]:
+    def course(self, recipe: Recipe, number: int, seeds: int, expected: Seconds) -> dict[str, Any]:
         """Train from beginning to end in a fresh process, once; return ``score`` and ``looks``, or what ``failed``.
 
         Args:
             recipe: how.
             number: of the seed among those of the run.
+            seeds: how many there are going to be, for whoever watches.
             expected: seconds; much more than that counts as hung.
         """
-        return dict(self.ledger.step(course_key(recipe.key, number), lambda: self._train(recipe, number, expected)))
+
+        def train() -> dict[str, Any]:
+            self.tell("course.started", f"training {recipe} from beginning to end, seed {number + 1} of {seeds}")
+            return self._train(recipe, number, expected)
+
+        return dict(self.ledger.step(course_key(recipe.key, number), train))
 
     def _train(self, recipe: Recipe, number: int, expected: Seconds) -> dict[str, Any]:
         seed = self.request.seed + number
         log = self.logs / f"course-{recipe.key}-{number}.log"
-        self.tell("course.started", f"training {recipe} from beginning to end, seed {number + 1} of {SEEDS}")
         try:
             with contextlib.closing(Arm.start(self.shop.course(recipe, seed), seed=seed, log=log)) as arm:
                 arm.load(COURSE_TIMEOUT + PATIENCE * expected)
