@@ -70,8 +70,8 @@ def test_it_listens_answers_and_ends_with_the_signal(bundle: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     finally:
-        process.kill()
-        process.wait()
+        with process:
+            process.kill()
     assert (process.returncode, err) == (0, "")
     last = [json.loads(line) for line in out.splitlines()][-1]
     assert (last["name"], last["sent"], last["ok"]) == ("serve.ended", 1, 1)

@@ -50,8 +50,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
 
     yield start
     for process, _, _ in running.values():
-        process.terminate()
-        assert process.wait(20) == 0
+        with process:
+            process.terminate()
+            assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def loaded() -> Iterator[Server]:
     stop.set()
     for thread in threads:
         thread.join()
-    server.process.kill()
-    server.process.wait()
+    with server.process:
+        server.process.kill()
 
 
 BODY = b'{"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}'

@@ -153,8 +153,8 @@ def start() -> Iterator[Callable[..., Server]]:
 
     yield run
     for server in started:
-        server.process.kill()
-        server.process.wait()
+        with server.process:
+            server.process.kill()
 
 
 def response(connection: socket.socket) -> bytes:
