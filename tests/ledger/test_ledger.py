@@ -112,3 +112,23 @@ def test_time_before_the_directory_was_opened_counts(tmp_path: Path) -> None:
         ledger.step("one", lambda: 1)
     with Ledger.resume(tmp_path / "run") as again:
         assert 100 <= again.elapsed < 110
+
+
+def test_a_step_within_a_step_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("strop.ledger.ledger.time.monotonic", lambda: now[0])
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    with Ledger.create(tmp_path / "run", {}) as ledger:
+
+        def outer() -> None:
+            pass_time(1)
+            ledger.step("inner/one", lambda: pass_time(10))
+            ledger.step("inner/two", lambda: ledger.step("innermost", lambda: pass_time(100)))
+            ledger.step("inner/one", lambda: pass_time(1000))
+
+        ledger.step("outer", outer)
+        keys = ("outer", "inner/one", "inner/two", "innermost")
+        assert [ledger.seconds(key) for key in keys] == [1, 10, 0, 100] and ledger.elapsed == 111

@@ -46,6 +46,7 @@ class Ledger:
         self._lock = lock
         self._steps = {step["key"]: step for step in read_steps(folder)}
         self._before = elapsed
+        self._taken = 0.0
         self._start = time.monotonic()
 
     @classmethod
@@ -108,14 +109,18 @@ class Ledger:
     def step(self, key: str, compute: Callable[[], Any]) -> Any:
         """Return the recorded result of a step, or compute it and put it on disk first.
 
+        Its seconds are its own: those of steps that it takes on its way are theirs.
+
         Args:
             key: names the step; stable between sittings.
             compute: gives a JSON-able result.
         """
         if key not in self._steps:
-            start = time.monotonic()
+            start, taken = time.monotonic(), self._taken
             result = json.loads(json.dumps(compute()))  # what a resumed sitting would read back, so both behave alike
-            step = {"key": key, "seconds": time.monotonic() - start, "elapsed": self.elapsed, "result": result}
+            own = time.monotonic() - start - (self._taken - taken)
+            self._taken += own
+            step = {"key": key, "seconds": own, "elapsed": self.elapsed, "result": result}
             slug = re.sub(r"[^\w.-]+", "-", key)[:80]
             write_json(self.folder / "steps" / f"{len(self._steps):04d}-{slug}.json", step)
             self._steps[key] = step
