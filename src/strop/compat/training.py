@@ -88,7 +88,7 @@ def distributed(
     backend: Literal["auto", "gloo", "nccl"] = "nccl",
     init_method: str = "env://",
     gpu_ids: Sequence[int] = (),
-    find_unused_parameters: bool = False,
+    find_unused_parameters: bool | None = None,
     gradient_predivide_factor: float = 1.0,
 ) -> DistributedDataParallel:
     """Return instruction 22, from what a configuration file says under ``distributed:``.
@@ -97,7 +97,7 @@ def distributed(
         backend: who carries the gradients.
         init_method: where the processes meet.
         gpu_ids: one process is started for each: ``torchrun --nproc_per_node=…``.
-        find_unused_parameters: look for parameters without gradient in each step.
+        find_unused_parameters: look for parameters without gradient in each step; unset: where the first batch has such.
         gradient_predivide_factor: divides before the sum what else is divided after it; the average, and the bytes, are
             the same, so that nothing depends on it here.
 

@@ -28,6 +28,15 @@ def rehearse(model: nn.Module, training: Training, batch: Any) -> Tensor:
         return training.loss(training.forward(model, batch), batch)
 
 
+def without_gradient(model: nn.Module, training: Training, batch: Any) -> list[str]:
+    """Return the names of the trained parameters on which the loss of a micro-batch does not depend."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    with put_back(model):
+        loss = training.loss(training.forward(model, batch), batch).sum()
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    return [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]
+
+
 @contextlib.contextmanager
 def put_back(model: nn.Module) -> Iterator[None]:
     """Train inside; mode, buffers and random numbers return to what they were."""

@@ -50,6 +50,12 @@ from strop.testing.models import sentences_workload
 def workload(**changes):
     return sentences_workload(name="tiny", optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9), **changes)
 
+def pooled():
+    # As of many pretrained encoders, a layer of it takes no part in the answer.
+    model = workload().model()
+    model.pooler = torch.nn.Linear(32, 32)
+    return workload(model=lambda: model)
+
 def dying():
     def loss(outputs, batch):
         if outputs.requires_grad and os.environ["RANK"] == "1":
@@ -191,6 +197,17 @@ def test_two_ranks_take_the_steps_of_one_process(
     check_parity(told, alone, place / "two" / "model.safetensors")
     floats = sum(value.numel() for value in load_file(place / "two" / "model.safetensors").values())
     assert told["tallies"]["distributed_data_parallel"] == {"bytes handed to the collective": 6 * 4 * floats, "ranks": 2}
+
+
+def test_a_layer_that_takes_no_part_in_the_answer_keeps_nobody_waiting(alone: strop.TrainingResult, place: Path) -> None:
+    out = place / "pooled"
+    done = together("-m", "strop", "train", f"{place / 'w.py'}:pooled", "--recipe", place / "two.yaml", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert alone.weights is not None
+    wanted, shared = load_file(alone.weights), load_file(out / "model.safetensors")
+    assert set(shared) - set(wanted) == {"pooler.weight", "pooler.bias"}
+    for name, value in wanted.items():
+        torch.testing.assert_close(shared[name], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from strop.contract.instruction import Instruction
 from strop.contract.loop_event import LoopEvent
 from strop.contract.tally import Tally
 from strop.contract.ties import Ties, Trait, ties
-from strop.contract.training import Loop
+from strop.contract.training import Loop, Training
 from strop.contract.workload import TrainingWorkload
 from strop.errors import PrepareError
 from strop.measure.host import Host
@@ -44,7 +44,8 @@ class DistributedDataParallel(Instruction):
         strategy: ddp replicates the model, fsdp spreads it (name).
         backend: who carries the gradients; auto is nccl with CUDA and gloo without (name).
         init_method: where the processes meet (address).
-        find_unused_parameters: ddp: look for parameters without gradient in each step; needed only where some have none (bool).
+        find_unused_parameters: ddp: look in each step for parameters without gradient, which others would be waited for; unset:
+            where the first batch leaves some without (bool).
         bucket_mb: ddp: gradients travel in pieces of about this size (megabytes).
         timeout: how long to wait for a process that does not answer (seconds).
 
@@ -58,7 +59,7 @@ class DistributedDataParallel(Instruction):
     strategy: Literal["ddp", "fsdp"] = "ddp"
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     init_method: str = "env://"
-    find_unused_parameters: bool = False
+    find_unused_parameters: bool | None = None
     bucket_mb: float = 25.0
     timeout: float = 300.0
 
@@ -93,6 +94,7 @@ class DistributedDataParallel(Instruction):
 
         plan, here, device = draft.training, ranks.place(), ranks.device()
         assert plan is not None
+        unused = self._without_gradient(draft, plan)  # seen on the whole batch, so that all ranks see the same
         ranks.join("gloo" if device == "cpu" else "nccl", self.init_method, self.timeout)
         plan.rank, plan.world = here.rank, here.world
         plan.average = lambda value: ranks.average(value, device)
@@ -103,9 +105,17 @@ class DistributedDataParallel(Instruction):
         if self.strategy == "fsdp":
             _spread(draft, device, tally)
         else:
-            self._replicate(draft, device, tally)
+            self._replicate(draft, device, unused, tally)
 
-    def _replicate(self, draft: Draft, device: str, tally: Tally) -> None:
+    def _without_gradient(self, draft: Draft, plan: Training) -> bool:
+        """Whether some trained parameters may be without gradient, as told or as the first batch has it."""
+        from strop.loop.rehearse import first_batch, without_gradient
+
+        if self.find_unused_parameters is not None or self.strategy == "fsdp" or not len(plan.data):
+            return bool(self.find_unused_parameters)
+        return bool(without_gradient(draft.model, plan, first_batch(plan)))
+
+    def _replicate(self, draft: Draft, device: str, unused: bool, tally: Tally) -> None:
         from torch.nn.parallel import DistributedDataParallel as Wrapped
 
         from strop.loop import ranks
@@ -115,7 +125,7 @@ class DistributedDataParallel(Instruction):
         wrapped = Wrapped(
             draft.model,
             device_ids=[ranks.place().local] if device != "cpu" else None,
-            find_unused_parameters=self.find_unused_parameters,
+            find_unused_parameters=unused,
             bucket_cap_mb=self.bucket_mb,
         )
         exchange = plan.exchange or ranks.plain_exchange(lambda count: tally.add("bytes handed to the collective", count))
