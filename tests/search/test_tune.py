@@ -237,6 +237,22 @@ def test_no_more_seeds_than_the_time_holds_and_none_for_what_looks_lost(tuning: 
     assert tune(tuning(lost, only=(AMP,))).result is None and len(lost.courses) == 2 * SEEDS
 
 
+def test_a_seed_that_the_time_cut_in_two_is_left_out_and_the_others_are_judged(tuning: Callable[..., Planted]) -> None:
+    world = World(gains={AMP: 2.0}, noise=0.006)
+    run = tuning(world, only=(AMP,))
+    courses = run._train
+
+    def slow(recipe: Recipe, number: int, expected: float) -> dict[str, Any]:
+        score = courses(recipe, number, expected)
+        world.now = 3600.0 if number == SEEDS + 1 else world.now
+        return score
+
+    run._train = slow  # type: ignore[method-assign]
+    quality = tune(run).claims[0].quality
+    assert quality is not None and quality["result"]["n"] == SEEDS + 1
+    assert len(world.courses) == 2 * (SEEDS + 1) + 1
+
+
 def test_a_training_that_fails_takes_the_claim_away(tuning: Callable[..., Planted]) -> None:
     world = World(gains={AMP: 2.0}, course_fault="training diverged: planted")
     found = tune(tuning(world, only=(AMP,)))

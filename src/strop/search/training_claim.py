@@ -1,12 +1,12 @@
 """The claim about a training recipe: faster on fresh processes, and as good over whole trainings from the same seeds.
 
-Five seeds say how far whole trainings differ, and thereby how many are needed to decide; the number never depends on which
-arm looks better, and the test is one that stays exact then.
+Five seeds say how far whole trainings differ, and thereby how many are needed to decide; the test is one that stays exact
+then. It ends at five where these lost more than is allowed, which can only refuse, and earlier than asked where time does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -144,36 +144,53 @@ def _judge(tuning: Tuning, recipe: Recipe, alpha: float, seconds: Mapping[str, S
     Raises:
         MeasureError: the plain training itself fails, so that there is nothing to compare with.
     """
-    arms = {"plain": tuning.baseline.recipe, "recipe": recipe}
-    scores: dict[str, list[float]] = {arm: [] for arm in arms}
-    number, seeds = 0, SEEDS
-    while number < seeds:
-        undone = [arm for arm, trained in arms.items() if not tuning.ledger.done(course_key(trained.key, number))]
-        if number >= SEEDS and undone and not tuning.budget.allows(sum(seconds[arm] for arm in undone), 0.0):
+    pairs: list[tuple[float, float]] = []
+    seeds, margin = SEEDS, 0.0
+    while len(pairs) < seeds and (len(pairs) < SEEDS or _affordable(tuning, recipe, len(pairs), seconds)):
+        both = _train_both(tuning, recipe, len(pairs), seeds, seconds)
+        if both is None:
             break
-        for arm, trained in arms.items():
-            if tuning.budget.left <= 0:
-                return None
-            done = tuning.course(trained, number, seeds, seconds[arm])
-            if done["failed"] and arm == "plain":
-                raise MeasureError(f"the plain training with seed {number + 1} of {seeds} failed: {done['failed']}")
-            if done["failed"]:
-                return {"wrong": f"its training with seed {number + 1} of {seeds} failed: {done['failed']}"}
-            scores[arm].append(float(done["score"]))
-        number += 1
-        if number == SEEDS:
-            seeds = _seeds(tuning, scores["plain"], scores["recipe"], alpha)
+        if both[1]["failed"]:
+            return {"wrong": f"its training with seed {len(pairs) + 1} of {seeds} failed: {both[1]['failed']}"}
+        pairs.append((float(both[0]["score"]), float(both[1]["score"])))
+        if len(pairs) == SEEDS:
+            margin = tuning.request.max_drop.margin(fmean(plain for plain, _ in pairs))
+            seeds = _seeds(tuning, pairs, margin, alpha)
+    if len(pairs) < SEEDS:
+        return None
+    plain, trained = zip(*pairs, strict=True)
     return record_scores(
-        tuning.ledger, f"{recipe.key}-seeds", scores["plain"], scores["recipe"], sources=None,
+        tuning.ledger, f"{recipe.key}-seeds", plain, trained, sources=None,
         metric=tuning.workload.metric.name, higher_is_better=tuning.workload.metric.higher_is_better, alpha=alpha,
-        margin=tuning.request.max_drop.margin(fmean(scores["plain"][:SEEDS])), smallest=SEEDS, proportions=False, pilot=SEEDS,
+        margin=margin, smallest=SEEDS, proportions=False, pilot=SEEDS,
     )  # fmt: skip
 
 
-def _seeds(tuning: Tuning, plain: list[float], recipe: list[float], alpha: float) -> int:
-    """Return how many seeds the spread of the first ones asks for; no more of them where the loss looks too large already."""
-    margin, sign = tuning.request.max_drop.margin(fmean(plain)), 1 if tuning.workload.metric.higher_is_better else -1
-    difference = sign * (np.asarray(recipe) - np.asarray(plain))
+def _affordable(tuning: Tuning, recipe: Recipe, number: int, seconds: Mapping[str, Seconds]) -> bool:
+    """Whether the time left holds both trainings from a seed, less what is on record."""
+    arms = {"plain": tuning.baseline.recipe, "recipe": recipe}
+    undone = [seconds[arm] for arm, trained in arms.items() if not tuning.ledger.done(course_key(trained.key, number))]
+    return not undone or tuning.budget.allows(sum(undone), 0.0)
+
+
+def _train_both(
+    tuning: Tuning, recipe: Recipe, number: int, seeds: int, seconds: Mapping[str, Seconds]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Train plainly and by the recipe from one seed; ``None`` when the time ran out before both were begun."""
+    if tuning.budget.left <= 0:
+        return None
+    plain = tuning.course(tuning.baseline.recipe, number, seeds, seconds["plain"])
+    if plain["failed"]:
+        raise MeasureError(f"the plain training with seed {number + 1} of {seeds} failed: {plain['failed']}")
+    if tuning.budget.left <= 0:
+        return None
+    return plain, tuning.course(recipe, number, seeds, seconds["recipe"])
+
+
+def _seeds(tuning: Tuning, pairs: Sequence[tuple[float, float]], margin: float, alpha: float) -> int:
+    """Return how many seeds the spread of the first ones asks for; no more of them where they lost more than is allowed."""
+    sign = 1 if tuning.workload.metric.higher_is_better else -1
+    difference = sign * np.array([trained - plain for plain, trained in pairs])
     if margin <= 0 or float(difference.mean()) <= -margin:
         return SEEDS
     wanted = min(MOST_SEEDS, two_stage_size(difference, margin=margin, alpha=alpha))
