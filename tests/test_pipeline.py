@@ -30,6 +30,7 @@ from strop.contract.instruction import Instruction
 from strop.contract.loop_event import LoopEvent
 from strop.contract.moment import Moment
 from strop.contract.recipe import Recipe
+from strop.contract.signature import infer_signature
 from strop.contract.ties import Ties, Trait, ties
 from strop.errors import MissingExtraError, PrepareError, RecipeError
 from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
@@ -538,6 +539,26 @@ def test_recipes_that_differ_in_intents_share_one_graph_and_the_second_needs_no_
 
     assert int8.preparation == done, "sharing changes nothing in what comes out"
     assert (int8.folder / "model.onnx").read_bytes() == (tmp_path / "int8" / "model.onnx").read_bytes()
+
+
+def test_what_an_engine_changes_by_itself_is_told_whoever_converted_the_graph(tmp_path: Path) -> None:
+    class LastStep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(16, 32), nn.Linear(32, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.second(torch.relu(self.first(x)))[:, -1]
+            return out
+
+    for place in ("first", "second"):
+        draft = mlp_draft()
+        draft.model = LastStep()
+        steps = [torch.randn(2, 7, 16)]
+        draft.examples, draft.signature = steps, infer_signature(steps, [draft.model(steps[0])])
+        done = prepare(draft, Recipe([SERVE]), HOST, tmp_path / place, lambda engine: tmp_path / "graphs" / engine)
+        assert done.tallies == {SERVE.name: {"model lowered to onnxruntime": 1, "operators cut to what is read": 3}}
+        assert [path.name for path in (tmp_path / place).iterdir() if path.name == "changed.json"] == []
 
 
 def test_an_engine_that_converts_nothing_is_not_asked_for_a_graph(tmp_path: Path) -> None:

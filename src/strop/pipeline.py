@@ -108,6 +108,9 @@ def legal(recipe: Recipe, start: frozenset[Trait]) -> str | None:
 WEIGHTS, TALLIES = "weights.safetensors", "tallies.json"
 """What training gave, and what instructions had counted when it ended."""
 
+CHANGED = "changed.json"
+"""What an engine changed by itself when it converted a graph that recipes share."""
+
 TRAINING_ONLY = frozenset({Moment.RECOMPUTE, Moment.COMPILE, Moment.WRAP, Moment.OPTIMIZE, Moment.LOOP})
 """Moments that pass unused where nothing is trained."""
 
@@ -297,6 +300,8 @@ def _shared(engine: Engine, draft: Draft, graph: Path) -> Path:
     if not graph.exists():
         with unfinished(graph) as place:
             engine.convert(draft, place)
+            write_json(place / CHANGED, draft.lowering.to_json())
+    draft.lowering = Tally(read_json(graph / CHANGED))
     return graph
 
 
@@ -314,7 +319,14 @@ def unfinished(entry: Path) -> Iterator[Path]:
 
 
 def told(draft: Draft, recipe: Recipe, engine: str, tallies: Mapping[str, Tally]) -> Preparation:
-    """Turn tallies into the outcome: an instruction that acts before ENGINE and changed nothing had no effect."""
+    """Turn tallies into the outcome: an instruction that acts before ENGINE and changed nothing had no effect.
+
+    What the engine changed by itself counts for the instruction that chose it.
+    """
+    for instruction in recipe:
+        if Trait.ENGINE in instruction.ties().adds:
+            for what, count in draft.lowering.to_json().items():
+                tallies[instruction.name].add(what, count)
     idle = [
         i.name for i in recipe if any(m <= Moment.LOWER for m in i.moments()) and tallies[i.name].total == 0 and not i.card.pinned
     ]

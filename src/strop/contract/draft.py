@@ -147,6 +147,7 @@ class Draft:
         training: what the loop will do; ``None`` where nothing is trained.
         teacher: the model that another one, in its place, learns from; set at SOURCE.
         engine: name of the engine that will run the model.
+        lowering: counts what the engine changes by itself, whatever the intents.
         precision: intent declared at LOWER.
         quantization: intent declared at LOWER.
         graphs: intent declared at LOWER.
@@ -164,6 +165,7 @@ class Draft:
     training: Training | None = None
     teacher: nn.Module | None = None
     engine: str = "eager"
+    lowering: Tally = field(default_factory=Tally)
     precision: Precision | None = None
     quantization: Quantization | None = None
     graphs: Graphs | None = None

@@ -66,14 +66,17 @@ def free_steps() -> Iterator[None]:
 def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
     """Export the draft's model with every varying dimension of its signature left free.
 
-    The program takes its tensors by position, in signature order, and returns a tuple of tensors. Recurrent layers fix the
-    number of their steps, except under :func:`free_steps`.
+    The program takes its tensors by position, in signature order, and returns a tuple of tensors. Operators of it compute only
+    the positions that are read; how many is counted in the draft's ``lowering``. Recurrent layers fix the number of their
+    steps, except under :func:`free_steps`.
 
     Raises:
         PrepareError: the model cannot be exported, its code fixes a dimension that varies in the examples, or it keeps
             state between calls.
     """
     import torch
+
+    from strop.surgery.positions import cut_unread
 
     leaves = export_leaves(draft)
     _check_stateless(draft, leaves)
@@ -86,6 +89,8 @@ def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
     except Exception as error:  # the exporter raises many kinds, all meaning the same to a trial
         raise PrepareError(f"torch.export cannot capture {type(draft.model).__name__}: {_first_lines(error)}") from error
     _check_free(program, draft)
+    if count := cut_unread(program):
+        draft.lowering.add("operators cut to what is read", count)
     return program
 
 

@@ -73,7 +73,9 @@ class OnnxRuntimeEngine(Engine):
         if graph is None:
             self.convert(draft, folder)
         else:
-            shutil.copytree(graph, folder, dirs_exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            for part in graph.glob(f"{_MODEL}*"):  # weights may lie beside it
+                shutil.copy(part, folder)
         path = folder / _MODEL
         if draft.quantization is not None:
             from strop.engines.onnx_int8 import quantize
