@@ -26,7 +26,8 @@ class ModelServingFramework(Instruction):
 
     What it does:
         Chooses the engine that executes the model. Its graph is exported once, simplified, and written into the bundle;
-        opening the bundle needs neither the model's code nor torch. ``buckets`` pads a varying dimension up to a few
+        opening the bundle needs neither the model's code nor torch. Where only some positions of a sequence are read, such
+        as a classifier's first token, operators before it compute those alone. ``buckets`` pads a varying dimension up to a few
         sizes, each compiled at first use, where a runtime is faster on fixed shapes. ``trim`` sorts the rows of a padded
         batch by length and answers them in groups of 8, each padded to a bucket of its own.
 

@@ -26,7 +26,8 @@ class GraphCompile(Instruction):
 
     What it does:
         Chooses the engine that traces the model into one graph and lets TorchInductor generate vectorised C++ for it.
-        Freezing treats weights as constants: they are folded, packed and laid out for the kernels that read them. In
+        Freezing treats weights as constants: they are folded, packed and laid out for the kernels that read them; positions
+        of a sequence that nobody reads are not computed. In
         training torch.compile makes kernels of forward and backward when the first batch comes; random numbers stay those
         of the plain training, and evaluation is not compiled. Free sizes are asked for where samples have lengths.
 
