@@ -12,7 +12,7 @@ from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.measure.result import Verdict
 from strop.search import choose
-from strop.search.choose import Option, best_first, choose_and_confirm, claimable, lossy_part
+from strop.search.choose import SHARES, Option, choose_and_confirm, claimable, lossy_part, plan_claims
 from strop.search.climb import Stack, Standing
 
 
@@ -21,6 +21,7 @@ def recipe(**settings: dict[str, object]) -> Recipe:
 
 
 INT8 = recipe(static_quantization={}, model_serving_framework={"buckets": 3})
+PLAIN = recipe(model_serving_framework={})
 INT8_BARE = recipe(static_quantization={}, model_serving_framework={})
 DYNAMIC = recipe(dynamic_quantization={}, model_serving_framework={"engine": "onnxruntime"})
 
@@ -34,10 +35,10 @@ def stack(world: Any, of: Recipe, gain: float, chance: float = 1.0) -> Stack:
 
 
 def session(world: Any, **changes: Any) -> Any:
-    """Chances shrink with alpha, as they really do."""
+    """Chances shrink with alpha, as they really do, but for what is sure."""
     made = world.session()
     made.request = SimpleNamespace(alpha=0.05)
-    made.chance_to_confirm = lambda quality, alpha: quality.chance * (1.0 if alpha > 0.02 else 0.5)
+    made.chance_to_confirm = lambda quality, alpha: quality.chance * (1.0 if alpha > 0.02 or quality.chance == 1 else 0.5)
     made.out_of_time = lambda: True
     for name, value in changes.items():
         setattr(made, name, value)
@@ -59,13 +60,48 @@ def test_a_recipe_without_a_lossy_part_needs_no_other_behind_it(world: Any) -> N
     assert lossy_part(INT8) == recipe(static_quantization={}) and lossy_part(plain) == Recipe()
 
 
-@pytest.mark.parametrize(("chance", "first"), [(0.9, INT8), (0.7, INT8), (0.5, DYNAMIC)])
+def planned(world: Any, *stacks: tuple[Recipe, float, float]) -> list[tuple[Recipe, int]]:
+    """Recipes in the order in which they would be claimed, and their tenths of alpha."""
+    planted = world(lambda r: 0.0)
+    made = [stack(planted, of, gain, chance) for of, gain, chance in stacks]
+    claims = plan_claims(session(planted), [Option(s.recipe, s.gain, s.screened, s) for s in made])
+    assert sum(claim.alpha for claim in claims) <= 0.05 + 1e-12
+    return [(claim.option.recipe, round(SHARES * claim.alpha / 0.05)) for claim in claims]
+
+
+@pytest.mark.parametrize(("chance", "first"), [(0.9, INT8), (0.6, DYNAMIC)])
 def test_a_doubtful_recipe_goes_first_only_while_what_stands_behind_it_makes_up_for_it(
     chance: float, first: Recipe, world: Any
 ) -> None:
-    planted = world(lambda r: 0.0)
-    options = [Option(s.recipe, s.gain, s.screened, s) for s in (stack(planted, INT8, 1.8, chance), stack(planted, DYNAMIC, 1.4))]
-    assert best_first(session(planted), options, 0.03, 0.01).recipe == first
+    assert planned(world, (INT8, 1.8, chance), (DYNAMIC, 1.7, 0.9))[0][0] == first
+
+
+def test_what_cannot_hold_is_not_claimed(world: Any) -> None:
+    assert planned(world, (INT8, 1.8, 0.0), (PLAIN, 1.7, 1.0)) == [(PLAIN, 10)]
+
+
+def test_a_single_claim_has_all_of_alpha(world: Any) -> None:
+    assert planned(world, (PLAIN, 1.0, 1.0)) == [(PLAIN, 10)]
+
+
+def test_what_changes_no_answers_keeps_the_least_of_alpha_behind_what_does(world: Any) -> None:
+    assert planned(world, (INT8, 1.8, 0.9), (PLAIN, 1.2, 1.0)) == [(INT8, 9), (PLAIN, 1)]
+
+
+def test_of_two_doubtful_recipes_the_likelier_keeps_the_alpha_that_it_needs(world: Any) -> None:
+    """A chance is half below two fifths of alpha here: the student has little to lose by less, what stands behind it much."""
+    student = recipe(knowledge_distillation={}, static_quantization={}, model_serving_framework={})
+    claims = planned(world, (student, 2.8, 0.3), (INT8, 1.8, 0.9), (PLAIN, 1.0, 1.0))
+    assert [r for r, _ in claims] == [student, INT8, PLAIN]
+    assert dict(claims)[INT8] >= 5 > dict(claims)[student]
+
+
+def test_a_recipe_is_trusted_less_behind_one_that_was_likely_and_fell(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks = (INT8, 2.0, 0.9), (DYNAMIC, 1.9, 0.9), (PLAIN, 1.3, 1.0)
+    monkeypatch.setattr(choose, "MOST_CLAIMS", 2)
+    assert [r for r, _ in planned(world, *stacks)] == [INT8, PLAIN], "the second would fall likely with the first"
+    monkeypatch.setattr(choose, "FALLEN_WEIGHT", 1.0)
+    assert [r for r, _ in planned(world, *stacks)] == [INT8, DYNAMIC]
 
 
 def confirming(monkeypatch: pytest.MonkeyPatch, holds: dict[Recipe, bool]) -> list[tuple[Recipe, float]]:
@@ -98,25 +134,20 @@ def test_a_claim_that_holds_is_the_last_one(world: Any, monkeypatch: pytest.Monk
     assert [r for r, _ in asked] == [INT8] and found.result is not None and found.result.recipe == INT8
 
 
-def test_the_last_claim_goes_to_what_holds_alone_and_not_to_what_would_pay_with_another_behind_it(
+def test_the_plan_is_written_down_before_a_claim_is_tested_and_a_resumed_run_keeps_to_it(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = world(lambda r: 0.0)
-    plain = recipe(model_serving_framework={})
-    lossy = [INT8, DYNAMIC, recipe(amp_optimizer={})]
-    kinds = [stack(planted, r, 2.0, 0.9) for r in lossy] + [stack(planted, plain, 1.3)]
-    asked = confirming(monkeypatch, {plain: True} | dict.fromkeys(lossy, False))
-    found = choose.Found()
-    choose_and_confirm(session(planted), Standing(stacks=kinds), found)
-    assert found.result is not None and found.result.recipe == plain and len(asked) <= choose.MOST_CLAIMS
-
-
-def test_what_screening_says_of_a_lossy_recipe_is_trusted_less_after_one_has_fallen(world: Any) -> None:
-    planted = world(lambda r: 0.0)
-    plain = recipe(model_serving_framework={})
-    options = [Option(s.recipe, s.gain, s.screened, s) for s in (stack(planted, DYNAMIC, 2.0, 0.9), stack(planted, plain, 1.3))]
-    assert best_first(session(planted), options, 0.03, 0.0).recipe == DYNAMIC
-    assert best_first(session(planted), options, 0.03, 0.0, trust=0.5).recipe == plain
+    standing = Standing(stacks=[stack(planted, INT8, 1.8, 0.9)])
+    asked = confirming(monkeypatch, {INT8: False, recipe(model_serving_framework={"buckets": 3}): True})
+    made = session(planted)
+    choose_and_confirm(made, standing, choose.Found())
+    plan = made.ledger.step("registered/claims", lambda: pytest.fail("no plan was written"))
+    assert [(row["recipe"], row["alpha"]) for row in plan] == [(r.key, alpha) for r, alpha in asked]
+    asked.clear()
+    made.chance_to_confirm = lambda quality, alpha: 0.0
+    choose_and_confirm(made, standing, choose.Found())
+    assert [(r.key, alpha) for r, alpha in asked] == [(row["recipe"], row["alpha"]) for row in plan]
 
 
 def test_no_second_claim_is_begun_without_time_for_it(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from strop import catalogue
 from strop.contract.recipe import Recipe
-from strop.search.kinds import chance, kind, lossy_part
+from strop.search.kinds import BARE_PART, bare_gain, chance, kind, lossy_part
 
 INT8 = catalogue.recipe_from_json({"static_quantization": {}, "model_serving_framework": {}})
 SYMMETRIC = catalogue.recipe_from_json({"static_quantization": {"symmetric": True}, "memory_layout": {}})
@@ -31,6 +31,12 @@ def test_settings_and_lossless_company_do_not_make_another_kind() -> None:
     assert kind(INT8) == kind(SYMMETRIC) == {29}
     assert kind(PLAIN) == frozenset()
     assert lossy_part(INT8) != lossy_part(SYMMETRIC), "but their settings differ"
+
+
+def test_what_remains_without_lossy_instructions_is_no_part_of_what_a_student_gains() -> None:
+    student = catalogue.recipe_from_json({"static_quantization": {}, "knowledge_distillation": {}, "model_serving_framework": {}})
+    assert bare_gain([(student, 2.8), (INT8, 1.5), (SYMMETRIC, 1.9)]) == BARE_PART * 1.9
+    assert bare_gain([(student, 2.8)]) == BARE_PART * 2.8, "nothing better is known"
 
 
 def test_a_chance_is_asked_for_only_where_quality_was_judged() -> None:

@@ -1,27 +1,32 @@
-"""Which claims to make, in which order: the chance that a quality is confirmed counts as much as the speed."""
+"""Which claims to make, in which order and with which part of alpha: the chance that a quality is confirmed counts, too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import combinations, pairwise, permutations
+from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
 from strop.pipeline import legal
 from strop.search.climb import Stack, Standing
 from strop.search.confirm import Confirmation, confirm
-from strop.search.kinds import BARE_PART, chance, lossy_part
+from strop.search.kinds import bare_gain, chance, lossy_part
 from strop.search.prune import prune
 from strop.search.session import Session
 from strop.search.trials import Trial
 from strop.trial.workshop import Prepared
 
 MOST_CLAIMS = 3
-FALLEN_WEIGHT = 0.5
-"""What is left of the chance that screening gives a lossy recipe, for each lossy one that the confirming data refused:
-the same data judges all, and screening was too kind to them in the same way."""
+SHARES = 10
+"""Alpha is shared out between claims in tenths: with less than one, five rounds show only the plainest gains."""
 
-FIRST_SHARE = 0.6
-"""The first claim's part of alpha; the later ones share the rest, so that any false claim has a chance below alpha."""
+FALLEN_WEIGHT = 0.5
+"""What is left of the chance that screening gives a lossy recipe where the confirming data refused one that was sure to hold:
+the same data judges all, and screening was too kind to them in the same way. A fall that was likely says less."""
+
+SPEED_CHANCE = 0.95
+"""That a speed which screening saw will be confirmed."""
 
 
 @dataclass(slots=True)
@@ -56,32 +61,29 @@ class Option:
     stack: Stack | None = None
 
 
-def choose_and_confirm(session: Session, standing: Standing, found: Found) -> None:
-    """Test the claim that promises most; if it falls, the next ones, while time is left.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is claimed, and the error probability it is tested with."""
 
-    What the first claim promises includes what stands behind it: a fast recipe of doubtful quality may go first where a
-    sound one would still be confirmed with the smaller alpha that is then left, and not otherwise.
-    """
-    options, alpha = claimable(session, standing), FIRST_SHARE * session.request.alpha
-    later = (1 - FIRST_SHARE) / (MOST_CLAIMS - 1) * session.request.alpha
-    while options and len(found.confirmations) < MOST_CLAIMS:
+    option: Option
+    alpha: float
+
+
+def choose_and_confirm(session: Session, standing: Standing, found: Found) -> None:
+    """Test the planned claims in order until one holds, while time is left."""
+    for claim in registered_claims(session, claimable(session, standing)):
         if found.confirmations and session.budget.left < session.timing:
             return
-        fallen = sum(bool(confirmation.unsound) for _, confirmation in found.confirmations)
-        last = len(found.confirmations) == MOST_CLAIMS - 1
-        option = best_first(session, options, alpha, 0.0 if last else later, FALLEN_WEIGHT**fallen)
-        options.remove(option)
-        (prepared,) = session.prepare([option.recipe], keep=session.timing)
+        (prepared,) = session.prepare([claim.option.recipe], keep=session.timing)
         if not prepared.ready:
             continue
         if not found.confirmations and not session.out_of_time():
             prepared, found.ablation = prune(session, prepared)
-        confirmation = confirm(session, prepared, option.screened, alpha)
+        confirmation = confirm(session, prepared, claim.option.screened, claim.alpha)
         found.confirmations.append((prepared, confirmation))
         if confirmation.holds:
             found.result = prepared
             return
-        alpha = later
 
 
 def claimable(session: Session, standing: Standing) -> list[Option]:
@@ -96,28 +98,55 @@ def claimable(session: Session, standing: Standing) -> list[Option]:
     if leader is not None and Recipe() not in kinds:
         bare = leader.recipe.without(*(i.number for i in lossy_part(leader.recipe)))
         if len(bare) and legal(bare, session.workload.traits) is None:
-            kinds[Recipe()] = Option(bare, BARE_PART * leader.gain, leader.screened)
+            kinds[Recipe()] = Option(bare, bare_gain((s.recipe, s.gain) for s in standing.stacks), leader.screened)
     return list(kinds.values())
 
 
-def best_first(session: Session, options: list[Option], alpha: float, later: float, trust: float = 1.0) -> Option:
-    """Return the option with which the expected gain is largest, counting the best one behind it should it fall.
+def registered_claims(session: Session, options: list[Option]) -> list[Claim]:
+    """Plan the claims and write the plan down before the first is tested; return them in order."""
+    known = {option.recipe.key: option for option in options}
 
-    Args:
-        session: the run.
-        options: what may be claimed.
-        alpha: error probability of the claim that is to be chosen.
-        later: that of the one behind it; 0 when no claim may follow.
-        trust: factor on the chances that screening gives, in (0, 1].
+    def register() -> list[dict[str, Any]]:
+        return [{"recipe": claim.option.recipe.key, "alpha": claim.alpha} for claim in plan_claims(session, options)]
+
+    return [Claim(known[row["recipe"]], row["alpha"]) for row in session.ledger.step("registered/claims", register)]
+
+
+def plan_claims(session: Session, options: list[Option]) -> list[Claim]:
+    """Return the claims with which the expected gain is largest, and how they share alpha.
+
+    A claim is tested where all before it fell, so a fast recipe of doubtful quality may go before a sound one; as much of
+    alpha as the sound one needs is kept for it. Order and shares are settled by screening alone, before the confirming data
+    is looked at, so the chance that any claim holds falsely is at most the sum of the shares.
     """
+    share = session.request.alpha / SHARES
+    chances = [[_chance(session, option, parts * share) for parts in range(SHARES + 1)] for option in options]
 
-    def promise(option: Option) -> float:
-        holds = likely(option, alpha)
-        behind = max((likely(o, later) * o.gain for o in options if o is not option), default=0.0) if later else 0.0
-        return holds * option.gain + (1 - holds) * behind
+    def expected(plan: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, tuple[int, ...]]:
+        parts, order = plan
+        gain = _expected_gain([(options[i], chances[i][part]) for i, part in zip(order, parts, strict=True)])
+        return round(gain, 9), parts  # where it is all the same the first claim gets most
 
-    def likely(option: Option, share: float) -> float:
-        screened = chance(session, option.stack.trial if option.stack is not None else None, share)
-        return screened * trust if lossy_part(option.recipe) else screened
+    counts = range(1, min(MOST_CLAIMS, len(options)) + 1)
+    cuts = [cut for count in counts for cut in combinations(range(1, SHARES), count - 1)]
+    shared = [tuple(b - a for a, b in pairwise((0, *cut, SHARES))) for cut in cuts]
+    parts, order = max(
+        ((parts, order) for parts in shared for order in permutations(range(len(options)), len(parts))), key=expected
+    )
+    return [Claim(options[i], part * share) for i, part in zip(order, parts, strict=True)]
 
-    return max(options, key=promise)
+
+def _chance(session: Session, option: Option, alpha: float) -> float:
+    return SPEED_CHANCE * chance(session, option.stack.trial if option.stack is not None else None, alpha)
+
+
+def _expected_gain(claims: list[tuple[Option, float]]) -> float:
+    """Return the gain that claims tested in order are expected to end with, each given with its chance."""
+    gain, reached, trust = 0.0, 1.0, 1.0
+    for option, holds in claims:
+        if lossy_part(option.recipe):
+            holds *= trust
+            trust *= 1 - (1 - FALLEN_WEIGHT) * holds
+        gain += reached * holds * option.gain
+        reached *= 1 - holds
+    return gain

@@ -15,7 +15,7 @@ from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
 from strop.observe import Level
 from strop.search.bench import Runnable, Seat
-from strop.search.kinds import BARE_PART, UNSEEN_CHANCE, chance, kind
+from strop.search.kinds import UNSEEN_CHANCE, bare_gain, chance, kind
 from strop.search.order import Offer, first
 from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, STEP_SPREAD, Proposal, additions, barred, groups, variants
 from strop.search.repair import repairs
@@ -275,7 +275,7 @@ class _Climber:
         holds, above = self._chance(kind(leader.recipe)), proposal.improvement(leader.gain)
         if kind(proposal.recipe) == kind(leader.recipe):
             return holds * above
-        behind = [BARE_PART * leader.gain]
+        behind = [bare_gain((s.recipe, s.gain) for s in self._standing.stacks)]
         behind += [self._chance(k) * s.gain for s in self._standing.stacks if (k := kind(s.recipe)) != kind(leader.recipe)]
         return self._chance(kind(proposal.recipe)) * (holds * above + (1 - holds) * proposal.improvement(max(behind)))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from strop.contract.card import Fidelity
 from strop.contract.recipe import Recipe
 from strop.search.session import Session
 from strop.search.trials import Trial
 
 BARE_PART = 0.6
-"""Part of a stack's gain (in logarithms) that is expected to remain without its lossy instructions."""
+"""Part of the gain (in logarithms) of a stack with few lossy instructions that is expected to remain without them."""
 
 UNSEEN_CHANCE = 0.5
 """That a lossy recipe's quality will be confirmed, while nothing of its kind was tried."""
@@ -22,6 +24,18 @@ def lossy_part(recipe: Recipe) -> Recipe:
 def kind(recipe: Recipe) -> frozenset[int]:
     """Return the numbers of the lossy instructions, whatever their settings."""
     return frozenset(i.number for i in lossy_part(recipe))
+
+
+def bare_gain(tried: Iterable[tuple[Recipe, float]]) -> float:
+    """Return the gain expected without any lossy instruction: part of the best that was had with fewest of them.
+
+    Not of the leader's: what a smaller network gains is gone with it, whole.
+
+    Args:
+        tried: recipes and the logarithms of their speed-ups; at least one.
+    """
+    _, gain = min(tried, key=lambda row: (len(lossy_part(row[0])), -row[1]))
+    return BARE_PART * gain
 
 
 def chance(session: Session, trial: Trial | None, alpha: float) -> float:

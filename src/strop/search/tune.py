@@ -18,7 +18,7 @@ from strop.measure.result import Comparison, Finding, Verdict
 from strop.observe import Level
 from strop.pipeline import Outcome, Preparation
 from strop.search.bench import Seat
-from strop.search.choose import FIRST_SHARE, MOST_CLAIMS
+from strop.search.choose import MOST_CLAIMS
 from strop.search.climb import NO_TIME, STEP_DELTA, WORTH_TRYING, Stack, Standing
 from strop.search.kinds import lossy_part
 from strop.search.placebo import PLACEBO_KEPT, doubt
@@ -39,6 +39,9 @@ REFUSALS = {
 """What an arm raises at loading → what became of its recipe. Any other error is a failure to run."""
 
 REFUSED = frozenset({Outcome.DECLINED.value, Outcome.LACKS_DEPENDENCY.value})
+
+FIRST_SHARE = 0.6
+"""The first claim's part of alpha; the later ones share the rest, so that any false claim has a chance below alpha."""
 
 SCREEN_PAIRS = 10
 """Guess of how many pairs a screening takes."""
