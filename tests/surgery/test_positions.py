@@ -104,6 +104,20 @@ def test_the_last_query_of_a_causal_block_sees_every_key_and_the_first_does_not(
     torch.testing.assert_close(program.module()(*inputs), model(*inputs))
 
 
+@pytest.mark.parametrize("shape", [(1, 5), (5, 5), (2, 1, 5, 5)])
+def test_a_mask_is_cut_where_it_has_a_row_for_each_query(shape: tuple[int, ...]) -> None:
+    class Masked(nn.Module):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return functional.scaled_dot_product_attention(x, x, x, mask)[:, :, 3].tanh()
+
+    inputs = torch.randn(2, 3, 5, 4), torch.rand(shape) > 0.4
+    inputs[1][..., 0] = True
+    program = torch.export.export(Masked(), inputs, strict=False)
+    wanted = program.module()(*inputs)
+    assert cut_unread(program) == 1
+    torch.testing.assert_close(program.module()(*inputs), wanted)
+
+
 @pytest.mark.parametrize(
     "read",
     [
