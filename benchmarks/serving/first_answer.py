@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from side_by_side import oip, sentences
+from side_by_side import oip, sentences  # type: ignore[import-not-found]  # beside this file
 
 from strop.serve.server import free_port
 
