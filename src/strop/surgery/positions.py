@@ -65,8 +65,7 @@ def _cut_graph(module: GraphModule) -> int:
         before = len(done)
         for node in reversed(list(module.graph.nodes)):
             cut = _shared_cut(node)
-            takes = _takes(node, cut) if cut is not None else None
-            if cut is not None and takes:
+            if cut is not None and (takes := _takes(node, cut)):
                 _move(module, node, cut, takes)
                 done.add(node)
         if len(done) == before:  # else what one selection left behind may be what another waited for
@@ -183,7 +182,7 @@ def _before_normalized(node: Node, cut: _Cut) -> dict[int, _Cut] | None:
 
 
 def _other_dimension(node: Node, cut: _Cut) -> dict[int, _Cut] | None:
-    own = _args(node)[1] if len(_args(node)) > 1 else 0
+    _, own = _padded(node, (None, 0))
     return {0: cut} if own % len(_shape(node)) != cut.dim else None
 
 
