@@ -65,3 +65,12 @@ def test_inputs_are_a_function_of_the_key_and_differ_between_pairs() -> None:
 def test_every_input_is_drawn_equally_often_first() -> None:
     firsts = Counter(draw_inputs(1, 4, 3, pair)[0] for pair in range(4000))
     assert all(abs(firsts[index] - 1000) < 5 * 28 for index in range(4))
+
+
+@pytest.mark.parametrize(("size", "available"), [(3, 8), (8, 8), (20, 8), (5, 64), (1, 1)])
+def test_draws_that_go_on_use_every_input_equally_often(size: int, available: int) -> None:
+    whole = draw_inputs(12 * size, available, 7, "x")
+    parts = [draw_inputs(size, available, 7, "x", start=size * turn) for turn in range(12)]
+    assert sum(parts, ()) == whole
+    seen = Counter(whole)
+    assert max(seen.values()) - min(seen[index] for index in range(available)) <= 1

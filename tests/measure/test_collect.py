@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 
 import pytest
 
@@ -63,6 +64,16 @@ def test_the_two_visits_to_a_point_follow_each_other() -> None:
         points = [block.point for block in pair.blocks]
         assert points[0] == points[1] != points[2] == points[3]
     assert {pair.blocks[0].point for pair in pairs(40)} == set(POINTS), "the points' order is drawn too"
+
+
+def test_every_input_is_timed_equally_often_over_the_pairs() -> None:
+    """A ratio that differs with the input must not depend on which inputs the pairs happened to draw."""
+    baseline, candidate, clock = arms()
+    for n in range(16):
+        take_pair(baseline, candidate, PLAN, seed=3, comparison="c", index=n, cores=2, sleep=clock.sleep)
+    for point, plan in PLAN.points.items():
+        timed = Counter(i for at, inputs, _ in baseline.visits if at == point for i in inputs[plan.discards :])
+        assert set(timed.values()) == {16 * plan.timed // POINTS[point]}
 
 
 def test_both_arms_see_the_same_inputs_and_the_plan_is_kept() -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from strop.errors import MeasureError
-from strop.measure.confirm import confirm_size, from_round_values, proven_by, rerun_interval, round_statistics
+from strop.measure.confirm import confirm_size, drift, from_round_values, proven_by, rerun_interval, round_statistics
 from strop.measure.plan import ConfirmPlan
 from strop.measure.result import Comparison, Interval, Verdict
 
@@ -126,14 +126,38 @@ def test_too_little_data_is_an_error_that_counts_it(rounds: list[np.ndarray]) ->
         round_statistics(rounds, PLAN)
 
 
-def test_a_repetition_falls_into_its_predicted_interval() -> None:
+@pytest.mark.parametrize("theta", [0.0, -0.1, -2.2])
+@pytest.mark.parametrize("s", [0.005, 0.05])
+def test_a_repetition_at_another_time_falls_into_its_predicted_interval(theta: float, s: float) -> None:
     generator = np.random.default_rng(4)
     hits = 0
-    for _ in range(1000):
-        old, new = generator.normal(-0.1, 0.01, 5), generator.normal(-0.1, 0.01, 3)
+    for _ in range(2000):
+        old, new = (generator.normal(generator.normal(theta, drift(theta)), s, rounds) for rounds in (5, 3))
         predicted = rerun_interval(comparison(old.mean(), old.std(ddof=1), 5), 3)
         hits += predicted.low <= math.exp(-new.mean()) <= predicted.high
-    assert 930 <= hits <= 970
+    assert 0.93 <= hits / 2000 <= 0.98
+
+
+def test_the_original_against_itself_does_not_drift() -> None:
+    predicted = rerun_interval(comparison(0.0, 0.01, 5), 3)
+    half = stats.t.ppf(0.975, 4) * 0.01 * math.sqrt(1 / 5 + 1 / 3)
+    assert (predicted.low, predicted.high) == pytest.approx((math.exp(-half), math.exp(half)))
+
+
+@pytest.mark.parametrize(("claimed", "repeated"), [(1.05, 1.0), (1.3, 1.2), (3.0, 2.5), (9.0, 7.2)])
+def test_a_repetition_that_lost_a_fifth_of_the_gain_or_more_does_not_fall_into_it(claimed: float, repeated: float) -> None:
+    predicted = rerun_interval(comparison(-math.log(claimed), 0.02, 5), 5)
+    assert repeated < predicted.low < claimed < predicted.high
+
+
+def test_drift_is_that_of_the_time_saved() -> None:
+    """Simulated: of the original's time a part stays as it is, and the part that the recipe saves moves by 5 %."""
+    generator = np.random.default_rng(1)
+    for kept in (0.1, 0.5, 0.9):
+        original = kept + (1 - kept) * generator.normal(1, 0.05, 20_000)
+        assert np.log(original / kept).std() == pytest.approx(drift(math.log(kept)), rel=0.05)
+    assert drift(0.0) == 0.0
+    assert drift(0.7) == drift(-0.7)
 
 
 def test_screening_numbers_predict_nothing() -> None:

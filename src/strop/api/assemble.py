@@ -15,13 +15,15 @@ from strop.contract.recipe import Recipe
 from strop.ledger.files import read_json
 from strop.ledger.judgement import read_comparisons
 from strop.ledger.ledger import read_pairs
+from strop.measure.confirm import rerun_interval
 from strop.measure.host import Host
 from strop.measure.quality import QualityResult
-from strop.measure.ratios import log_ratios
+from strop.measure.ratios import ALL, log_ratios
 from strop.measure.result import Finding
 from strop.report.evidence import Claim, Command, Cost, Samples
 from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import Budget, Diagnosis, Operator, Outcome, Subject, Suggestion, Trial
+from strop.units import show_speedup
 
 
 def assemble(folder: Path, spent: float) -> RunReport:
@@ -223,6 +225,10 @@ def _commands(folder: Path, record: Record) -> tuple[Command, ...]:
     # Written as it was given, so that it can be pasted; a page to be shown around does not tell where on a disk it was made.
     run = shlex.quote(folder.name if folder.is_absolute() else str(folder))
     verify = Command(line=f"strop verify {run}", what="recompute every verdict from the raw samples")
-    rerun = Command(line=f"strop rerun {run}", what="measure the claim again, here and now")
-    kept = (record.result("end") or {"result": None})["result"]
-    return (verify, rerun) if kept and record.plan["reference"] else (verify,)
+    kept, plan, confirmed = (record.result("end") or {"result": None})["result"], record.plan, record.confirmed
+    if not kept or confirmed is None or not plan["reference"] or plan.get("trains") or plan.get("serves"):
+        return (verify,)
+    claim = read_comparisons(confirmed["confirm"])[ALL]
+    expected = rerun_interval(claim, claim.rounds)
+    told = show_speedup(expected.low, expected.estimate, expected.high)
+    return verify, Command(line=f"strop rerun {run}", what=f"measure the claim again; 95 of 100 reruns here should give {told}")

@@ -121,7 +121,7 @@ def assemble_staging(folder: Path, spent: float) -> RunReport:
         pareto=None,
         cold_start=None,
         findings=(*report.findings, *_virtual(record)),
-        commands=(*(c for c in report.commands if "rerun" not in c.line), *_next(folder, report, load)),
+        commands=(*report.commands, *_next(folder, report, load)),
     )
 
 

@@ -107,7 +107,7 @@ def assemble_tuning(folder: Path, spent: float) -> RunReport:
         cold_start=None,
         cost=None,
         pareto=None,
-        commands=(*(c for c in report.commands if "rerun" not in c.line), *_next(folder, report)),
+        commands=(*report.commands, *_next(folder, report)),
     )
 
 

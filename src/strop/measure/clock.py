@@ -55,17 +55,19 @@ def uniform(*key: object) -> float:
     return (int.from_bytes(digest, "little") >> 11) / 2**53
 
 
-def draw_inputs(count: int, available: int, *key: object) -> tuple[int, ...]:
-    """Draw ``count`` input ids from ``range(available)``: whole shuffles one after another, cut to length.
+def draw_inputs(count: int, available: int, *key: object, start: int = 0) -> tuple[int, ...]:
+    """Draw ``count`` input ids from ``range(available)``: whole shuffles one after another, from place ``start`` on.
 
-    Without repetition as long as there are inputs left, so that no input is over-represented in a block.
+    Draws that go on where the last one ended use every input equally often, or once more. A draw repeats an input only
+    beyond the end of a shuffle.
     """
     drawn: list[int] = []
     while len(drawn) < count:
+        begun, place = divmod(start + len(drawn), available)
+        end = min(available, place + count - len(drawn))
         deck = list(range(available))
-        needed = min(available, count - len(drawn))
-        for place in range(needed):
-            swap = place + int(uniform(*key, len(drawn) + place) * (available - place))
-            deck[place], deck[swap] = deck[swap], deck[place]
-        drawn.extend(deck[:needed])
+        for to in range(end):
+            swap = to + int(uniform(*key, begun * available + to) * (available - to))
+            deck[to], deck[swap] = deck[swap], deck[to]
+        drawn.extend(deck[place:end])
     return tuple(drawn)

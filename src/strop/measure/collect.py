@@ -171,7 +171,8 @@ def take_pair(
     """Visit both arms at every operating point of ``plan``, in the order of the pair's coin; both arms are parked afterwards.
 
     The points come in an order drawn for this pair; at each point the two visits follow each other without a gap and use the
-    same inputs. Nothing is drawn from anything but ``(seed, comparison, index)``.
+    same inputs, of which each is timed equally often over the pairs of a comparison. Nothing is drawn from anything but
+    ``(seed, comparison, index)``.
 
     Args:
         baseline: warmed arm.
@@ -194,7 +195,10 @@ def take_pair(
     blocks: list[Block] = []
     for point in sorted(plan.points, key=lambda name: uniform(seed, comparison, index, "order", name)):
         visit = plan.points[point]
-        inputs = draw_inputs(visit.discards + visit.timed, baseline.points[point], seed, comparison, index, "inputs", point)
+        available = baseline.points[point]
+        inputs = draw_inputs(visit.discards, available, seed, comparison, index, "discards", point)
+        # Where inputs differ in length, so do their ratios: the pairs of a comparison share the inputs out evenly.
+        inputs += draw_inputs(visit.timed, available, seed, comparison, "inputs", point, start=index * visit.timed)
         # A living arm may be the candidate of one comparison and the baseline of the next: its role names its blocks.
         blocks += [replace(arms[role].block(point, inputs, visit.discards), arm=role) for role in roles]
     voided = blocks_void_reason(blocks, cores or len(usable_cpus()))

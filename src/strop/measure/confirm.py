@@ -23,6 +23,11 @@ FAR, FAR_ROUND = 0.25, 4
 """An effect this far (in log-ratio) beyond the edge of the claim is confirmed by rounds of four pairs. Smaller rounds cost
 power, which such an effect does not need, and not validity (tests/testing/test_replay.py holds them to the same bar)."""
 
+DRIFT, DRIFT_FREEDOM = 0.05, 30
+"""What minutes and hours do to a machine, and rounds that follow each other do not show: standard deviation between sittings
+of the time that a recipe saves, as a part of it, and the degrees of freedom of that figure. From ``benchmarks/sittings.py``
+on two processors (docs/reruns.md)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundStatistics:
@@ -115,7 +120,8 @@ def proven_by(statistics: RoundStatistics, plan: ConfirmPlan) -> Verdict:
 def rerun_interval(comparison: Comparison, new_rounds: int, confidence: float = 0.95) -> Interval:
     """Return where the speed-up of a repetition with ``new_rounds`` rounds is expected to fall.
 
-    ``theta +- t * s * sqrt(1/R + 1/R')``: the repetition has its own error, so the old confidence interval is too narrow.
+    ``theta +- t * sqrt(s^2 (1/R + 1/R') + 2 d^2)``: the repetition has its own error and its own time, so the old confidence
+    interval is too narrow. Degrees of freedom of the sum by Welch (1947); ``d`` is :func:`drift`.
 
     Raises:
         MeasureError: the comparison is not a confirmed one.
@@ -123,9 +129,20 @@ def rerun_interval(comparison: Comparison, new_rounds: int, confidence: float = 
     if comparison.phase != "confirm" or "s" not in comparison.evidence:
         raise MeasureError("only a confirmed comparison predicts its repetition; screening numbers are a filter")
     theta, s, rounds = comparison.evidence["theta"], comparison.evidence["s"], comparison.rounds
-    quantile = float(special.stdtrit(rounds - 1, 1 - (1 - confidence) / 2))
-    half = quantile * s * math.sqrt(1 / rounds + 1 / new_rounds)
+    between_rounds, between_sittings = s**2 * (1 / rounds + 1 / new_rounds), 2 * drift(theta) ** 2
+    variance = between_rounds + between_sittings
+    freedom = variance**2 / (between_rounds**2 / (rounds - 1) + between_sittings**2 / DRIFT_FREEDOM)
+    half = float(special.stdtrit(freedom, 1 - (1 - confidence) / 2)) * math.sqrt(variance)
     return Interval(low=math.exp(-theta - half), estimate=math.exp(-theta), high=math.exp(-theta + half), confidence=confidence)
+
+
+def drift(theta: float) -> float:
+    """Return the standard deviation of ``theta`` between sittings.
+
+    The slower program spends the share ``1 - exp(-|theta|)`` of its time on what the faster one saves. If that part moves by
+    ``DRIFT`` and the rest does not, ``theta`` moves by their product (first order): not at all for the original against itself.
+    """
+    return DRIFT * -math.expm1(-abs(theta))
 
 
 def _t_bounds(theta: float, s: float, count: int, alpha: float) -> tuple[float, float]:
