@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import strop
+from strop.api.assemble import assemble
 from strop.api.rerun import Agreement, _free
 from strop.errors import RunDirectoryError, UsageError, WorkloadError
 from strop.ledger.files import read_json, write_json
@@ -17,6 +18,7 @@ from strop.ledger.judgement import read_comparisons
 from strop.measure.confirm import rerun_interval
 from strop.measure.result import Comparison, Interval, Verdict
 from strop.search.bench import Bench
+from strop.units import show_speedup
 
 if TYPE_CHECKING:
     from tests.conftest import WholeRun
@@ -45,6 +47,21 @@ def test_the_same_verdict_is_the_same_word(then: Comparison) -> None:
     for verdict in Verdict:
         row = Agreement(point="all", then=then, now=replace(then, verdict=verdict), expected=expected)
         assert row.same_verdict is (verdict is then.verdict)
+
+
+def test_the_report_says_what_a_rerun_should_give(whole_run: WholeRun, then: Comparison) -> None:
+    expected = rerun_interval(then, then.rounds)
+    (again,) = [c for c in assemble(whole_run.folder, 1.0).commands if c.line.startswith("strop rerun ")]
+    assert again.what.endswith(show_speedup(expected.low, expected.estimate, expected.high))
+
+
+@pytest.mark.parametrize("about", ["trains", "serves"])
+def test_a_report_names_no_rerun_that_would_be_refused(about: str, whole_run: WholeRun, place: Path) -> None:
+    folder = shutil.copytree(whole_run.folder, place / "copy")
+    write_json(folder / "plan.json", {**read_json(folder / "plan.json"), about: True})
+    assert [c.line.split()[1] for c in assemble(folder, 1.0).commands] == ["verify"]
+    with pytest.raises(UsageError, match="is about a"):
+        strop.rerun(folder, out=place / "again")
 
 
 def test_the_registered_plan_is_measured_again_with_other_coins_and_fresh_artefacts(
