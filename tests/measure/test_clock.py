@@ -74,3 +74,7 @@ def test_draws_that_go_on_use_every_input_equally_often(size: int, available: in
     assert sum(parts, ()) == whole
     seen = Counter(whole)
     assert max(seen.values()) - min(seen[index] for index in range(available)) <= 1
+
+
+def test_every_shuffle_is_another_one() -> None:
+    assert len({draw_inputs(8, 8, 7, "x", start=8 * turn) for turn in range(12)}) == 12
