@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from strop.contract.draft import Draft, EngineOptions, Facts
 from strop.contract.engine import Program
-from strop.contract.quality import unjudged
+from strop.contract.quality import Quality, agreement
 from strop.contract.signature import as_call, infer_signature
 from strop.contract.workload import InferenceWorkload, Split
 from strop.engines import get
@@ -151,13 +151,20 @@ def tokens(batch: int, length: int, seed: int = 0) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones(batch, length, dtype=torch.long)}
 
 
-def make_draft(model: nn.Module, examples: Sequence[Any], calibration: Sequence[Any] = (), **intents: Any) -> Draft:
+def make_draft(
+    model: nn.Module, examples: Sequence[Any], calibration: Sequence[Any] = (), quality: Quality | None = None, **intents: Any
+) -> Draft:
     """Build a draft as a trial would."""
     model = model.eval()
     with torch.inference_mode():
         answers = [model(*args, **kwargs) for args, kwargs in map(as_call, examples)]
     workload = InferenceWorkload(
-        model=lambda: model, inputs={"all": examples}, quality=unjudged("a test"), calibration=Split(inputs=calibration)
+        model=lambda: model,
+        inputs={"all": examples},
+        quality=quality or agreement(),
+        calibration=Split(inputs=calibration),
+        screening=Split(inputs=examples),
+        confirming=Split(inputs=examples),
     )
     signature = infer_signature(examples, answers)
     return Draft(model=model, workload=workload, facts=Facts(), seed=0, signature=signature, examples=examples, **intents)

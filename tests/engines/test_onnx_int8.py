@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from strop.contract.draft import Quantization
+from strop.contract.quality import unjudged
 from strop.engines import get
 from strop.errors import PrepareError
 
@@ -85,6 +86,16 @@ def test_the_most_sensitive_operator_can_be_handed_back(
     worst = next(iter(first.sensitivity))
     second, _ = lowered(tiny, tmp_path / "kept", net, images, mode, keep_float=(worst,))
     assert second.tally.total == first.tally.total - 1 and worst not in second.sensitivity
+
+
+def test_where_no_quality_is_claimed_nothing_is_ranked_for_handing_back(
+    tiny: SimpleNamespace, net: Any, images: list[Any], tmp_path: Path
+) -> None:
+    intent = Quantization(mode="static")
+    tiny.open(
+        tiny.draft(net, images[:2], images, quality=unjudged("a test"), engine="onnxruntime", quantization=intent), tmp_path
+    )
+    assert intent.tally.total == 3 and intent.sensitivity == {}
 
 
 def test_an_unknown_operator_to_keep_is_refused_with_the_nearest(

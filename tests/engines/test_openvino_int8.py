@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from strop.contract.draft import Quantization
+from strop.contract.quality import unjudged
 from strop.contract.tally import Tally
 from strop.engines import get, openvino_int8
 from strop.engines.quiet import import_openvino
@@ -88,6 +89,23 @@ def test_sensitivity_names_every_quantised_operator_largest_first(
     values = list(draft.quantization.sensitivity.values())
     assert len(values) == int8_operators(draft)
     assert values == sorted(values, reverse=True) and 0 < values[-1] <= values[0] < 0.1
+
+
+def test_where_no_quality_is_claimed_nothing_is_ranked_for_handing_back(
+    tiny: SimpleNamespace, net: Any, images: list[Any], tmp_path: Path
+) -> None:
+    judged, _ = lowered(tiny, tmp_path / "judged", net, images)
+    draft = tiny.draft(
+        net,
+        images[:2],
+        images,
+        quality=unjudged("a test"),
+        engine="openvino",
+        quantization=Quantization(mode="static", tally=Tally()),
+    )
+    tiny.open(draft, tmp_path / "unjudged")
+    assert draft.quantization.sensitivity == {} != judged.quantization.sensitivity
+    assert draft.quantization.tally.to_json() == judged.quantization.tally.to_json()
 
 
 def test_a_layer_with_an_outlier_is_the_most_sensitive_one(tiny: SimpleNamespace, tmp_path: Path) -> None:

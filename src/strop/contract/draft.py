@@ -68,7 +68,8 @@ class Quantization:
         smooth: strength of activation smoothing for transformers, 0 to 1; ``None`` leaves it to the engine.
         keep_float: operators that stay in floating point, by name as the engine's ``sensitivity`` reported them.
         tally: counts quantised operators.
-        sensitivity: filled by the engine at lowering: operator name → how far its int8 output departs, largest first.
+        sensitivity: filled by the engine at lowering: operator name → how far its int8 output departs, largest first; stays
+            empty where the workload claims no quality.
     """
 
     mode: Literal["static", "dynamic"]
@@ -180,3 +181,8 @@ class Draft:
         A training finds its accelerator by itself (``strop.loop.ranks.device``), and a service has its bundle's.
         """
         return self.workload.device if isinstance(self.workload, InferenceWorkload) else PROCESSOR
+
+    @property
+    def judged(self) -> bool:
+        """Whether a loss of quality would be found, so that something may have to be handed back for it."""
+        return not (isinstance(self.workload, InferenceWorkload) and self.workload.quality.unjudged)

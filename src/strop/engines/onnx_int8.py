@@ -60,7 +60,7 @@ def quantize(path: Path, draft: Draft) -> None:
     for kind, count in quantized_kinds(quantized).items():
         intent.tally.add(f"int8 {kind}", count)
     samples = list(_feeds(draft, model))[:_SENSITIVITY_SAMPLES] if draft.workload.calibration.inputs else []
-    if samples and intent.tally.total:
+    if samples and intent.tally.total and draft.judged:
         intent.sensitivity.update(departures(model, quantized, samples))
 
 

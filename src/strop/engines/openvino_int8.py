@@ -71,7 +71,8 @@ def quantize(model: Model, draft: Draft) -> Model:
         return model
     for kind, count in Counter(op.get_type_name() for op in operators).items():
         intent.tally.add(f"int8 {kind}", count)
-    intent.sensitivity.update(_sensitivity(quantized, samples[:_SENSITIVITY_SAMPLES]))
+    if draft.judged:
+        intent.sensitivity.update(_sensitivity(quantized, samples[:_SENSITIVITY_SAMPLES]))
     intent.tally.add("output channels re-centred", _recentre(quantized, model, samples))
     from openvino._offline_transformations import compress_quantize_weights_transformation
 
