@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strop.contract.draft import Draft, Facts
-from strop.contract.quality import accuracy, unjudged
+from strop.contract.quality import accuracy, agreement
 from strop.contract.signature import infer_signature
 from strop.contract.workload import InferenceWorkload, ServingWorkload, Split, TrainingWorkload
 from strop.loop.intents import training_of
@@ -216,12 +216,14 @@ def draft_for(model: nn.Module, examples: Sequence[Any], *, calibration: Sequenc
         seed: of the draft.
     """
     model.eval()
-    split = Split(inputs=list(examples if calibration is None else calibration))
+    given = Split(inputs=list(examples))
     workload = InferenceWorkload(
         model=lambda: model,
-        inputs={"all": list(examples)},
-        calibration=split,
-        quality=unjudged("a draft for trying instructions"),
+        inputs={"all": given.inputs},
+        calibration=given if calibration is None else Split(inputs=list(calibration)),
+        screening=given,
+        confirming=given,
+        quality=agreement(),
     )
     answers = []
     for example in examples:
