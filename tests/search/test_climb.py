@@ -16,6 +16,8 @@ from strop.measure.quality import QualityResult, judge_scores
 from strop.pipeline import Outcome
 from strop.search import climb as module
 from strop.search.climb import NO_PROMISE, Standing, climb
+from strop.search.kinds import BARE_PART
+from strop.search.proposals import Proposal
 
 PARTS = {29: 1.2, 28: 1.0, 47: 0.8, 18: 0.3, 35: 0.4, 31: 0.1, 34: 0.5, 38: 0.02}
 
@@ -164,7 +166,7 @@ def test_a_resumed_climb_repeats_nothing_and_ends_where_an_uninterrupted_one_doe
 
 
 def test_a_resumed_climb_without_time_still_knows_its_leader(world: Any) -> None:
-    planted = world(truth, limit=180.0, reserved=100.0)
+    planted = world(lambda recipe: truth(recipe) + 1e-3 * len(str(recipe)), limit=180.0, reserved=100.0)  # no two are alike
     before = led(climb(planted.session(), {}))
     planted.now = 170.0
     assert led(climb(planted.session(), {})) == before
@@ -188,6 +190,35 @@ def test_a_leader_in_doubt_is_backed_by_another_kind_before_it_is_refined(
     backing = order.index("18 amp_optimizer + 47 model_serving_framework") if holds < 1 else len(order)
     refining = next(place for place, name in enumerate(order) if "symmetric" in name)
     assert (backing < refining) == (holds < 1)
+
+
+def test_what_may_stand_in_for_a_doubtful_leader_is_expected_to_gain_what_they_share(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small vision model's: int8 gains far more than was predicted of its parts, and its quality is in doubt."""
+    monkeypatch.setattr(module, "chance", lambda session, trial, alpha: 0.3 if "static" in trial.row["text"] else 1.0)
+    parts = {29: 0.9, 47: 1.65, 18: 0.45, 35: 0.1}
+    planted = world(lambda recipe: sum(parts[i.number] for i in recipe))
+    climber = module._Climber(planted.session(only=(18, 29, 35, 47)), {29: 4.0, 47: 1.9, 18: 1.2, 35: 1.1})
+
+    def backing() -> Proposal:
+        return next(p for p in climber._proposals() if str(p.recipe) == "18 amp_optimizer + 47 model_serving_framework")
+
+    assert backing().mean == pytest.approx(math.log(1.9) + math.log(1.2))
+    while not any(str(s.recipe) == "29 static_quantization + 47 model_serving_framework" for s in climber._standing.stacks):
+        climber.attempt(climber.next())  # type: ignore[arg-type]
+    assert backing().mean == pytest.approx(BARE_PART * (0.9 + 1.65) + math.log(1.2))
+    assert climber._promising(backing())
+
+
+def test_more_lossy_instructions_on_a_doubtful_leader_are_no_way_round_its_doubt(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "chance", lambda session, trial, alpha: 0.3 if "static" in trial.row["text"] else 1.0)
+    climber = module._Climber(world(truth).session(), {29: 8.0})
+    while climber._standing.leader is None:
+        climber.attempt(climber.next())  # type: ignore[arg-type]
+    assert [climber._chance(frozenset(kinds)) for kinds in ([29], [18, 29], [18], [])] == [0.3, 0.3, 0.5, 1.0]
 
 
 def test_the_workshop_is_asked_about_a_recipe_once_until_it_has_prepared_more(world: Any) -> None:

@@ -11,7 +11,7 @@ from strop.measure.result import Comparison
 from strop.pipeline import legal
 from strop.search.climb import Stack, Standing
 from strop.search.confirm import Confirmation, confirm
-from strop.search.kinds import bare_gain, chance, lossy_part
+from strop.search.kinds import bare, bare_gain, chance, lossy_part
 from strop.search.prune import prune
 from strop.search.session import Session
 from strop.search.trials import Trial
@@ -96,9 +96,9 @@ def claimable(session: Session, standing: Standing) -> list[Option]:
         kinds.setdefault(lossy_part(stack.recipe), Option(stack.recipe, stack.gain, stack.screened, stack))
     leader = standing.leader
     if leader is not None and Recipe() not in kinds:
-        bare = leader.recipe.without(*(i.number for i in lossy_part(leader.recipe)))
-        if len(bare) and legal(bare, session.workload.traits) is None:
-            kinds[Recipe()] = Option(bare, bare_gain((s.recipe, s.gain) for s in standing.stacks), leader.screened)
+        plain = bare(leader.recipe)
+        if len(plain) and legal(plain, session.workload.traits) is None:
+            kinds[Recipe()] = Option(plain, bare_gain((s.recipe, s.gain) for s in standing.stacks), leader.screened)
     return list(kinds.values())
 
 

@@ -15,9 +15,19 @@ from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
 from strop.observe import Level
 from strop.search.bench import Runnable, Seat
-from strop.search.kinds import UNSEEN_CHANCE, bare_gain, chance, kind
+from strop.search.kinds import UNSEEN_CHANCE, bare, bare_gain, chance, kind, lossy_part
 from strop.search.order import Offer, first
-from strop.search.proposals import GROUP_SPREAD, SIBLING_SPREAD, STEP_SPREAD, Proposal, additions, barred, groups, variants
+from strop.search.proposals import (
+    GROUP_SPREAD,
+    SIBLING_SPREAD,
+    STEP_SPREAD,
+    Proposal,
+    additions,
+    barred,
+    expected_gain,
+    groups,
+    variants,
+)
 from strop.search.repair import repairs
 from strop.search.session import Session
 from strop.search.trials import Trial, run_trial
@@ -111,7 +121,7 @@ def climb(session: Session, gains: Mapping[int, float]) -> Standing:
 
 class _Climber:
     def __init__(self, session: Session, gains: Mapping[int, float]) -> None:
-        self._session, self._standing = session, Standing()
+        self._session, self._standing, self._gains = session, Standing(), gains
         facts, host, start = session.materials.facts, session.host, session.workload.traits
         self._pool: list[Instruction] = variants(facts, host, start, session.request.only)
         self._barred = barred(facts, host, start, session.request.only)
@@ -220,12 +230,22 @@ class _Climber:
         return frozenset(map(str, addition.recipe)) - frozenset(map(str, stack.recipe if stack is not None else ()))
 
     def _informed(self, group: Proposal) -> Proposal:
-        """Believe what the same instructions gave with other settings, on another engine say, more than the prediction."""
+        """Believe what was tried more than the prediction.
+
+        What the same instructions gave with other settings, on another engine say. Else, what stacks of the same instructions
+        gave that differ in the lossy ones: their part that is not lossy is worth as much here.
+        """
         numbers = {i.name for i in group.recipe}
         siblings = [t.speedup for t in self._standing.trials if set(t.row["recipe"]) == numbers and t.speedup > 0]
-        if not siblings or group.spread < GROUP_SPREAD:
+        if group.spread < GROUP_SPREAD:
             return group
-        return replace(group, mean=fmean(map(math.log, siblings)), spread=SIBLING_SPREAD)
+        if siblings:
+            return replace(group, mean=fmean(map(math.log, siblings)), spread=SIBLING_SPREAD)
+        plain = bare(group.recipe)
+        alike = [(s.recipe, s.gain) for s in self._standing.stacks if len(plain) and bare(s.recipe) == plain]
+        if not alike:
+            return group
+        return replace(group, mean=bare_gain(alike) + expected_gain(lossy_part(group.recipe), self._gains))
 
     def _place(self, trial: Trial, prepared: Prepared, seat: Seat | None, stack: Stack | None) -> None:
         session, gain, screened = self._session, math.log(trial.speedup), trial.comparisons["all"]
@@ -266,25 +286,28 @@ class _Climber:
     def _improvement(self, proposal: Proposal) -> float:
         """Expected improvement of what the run will end with.
 
-        The leader may fall when its answers are judged on data that nothing has seen, and all of its kind with it. Then the
-        best of another kind stands, so that is worth improving too, as much as the leader is in doubt.
+        The leader may fall when its answers are judged on data that nothing has seen, and all of its kind with it, also what
+        has further lossy instructions. Then the best of another kind stands, so that is worth improving too, as much as the
+        leader is in doubt.
         """
         leader = self._standing.leader
         if leader is None:
             return proposal.improvement(0.0)
         holds, above = self._chance(kind(leader.recipe)), proposal.improvement(leader.gain)
-        if kind(proposal.recipe) == kind(leader.recipe):
-            return holds * above
+        if kind(leader.recipe) <= kind(proposal.recipe):
+            return self._chance(kind(proposal.recipe)) * above
         behind = [bare_gain((s.recipe, s.gain) for s in self._standing.stacks)]
         behind += [self._chance(k) * s.gain for s in self._standing.stacks if (k := kind(s.recipe)) != kind(leader.recipe)]
         return self._chance(kind(proposal.recipe)) * (holds * above + (1 - holds) * proposal.improvement(max(behind)))
 
     def _chance(self, wanted: frozenset[int]) -> float:
-        """Chance that the fastest of a kind will be found to keep the quality."""
-        of_kind = [stack for stack in self._standing.stacks if kind(stack.recipe) == wanted]
-        if not of_kind:
-            return UNSEEN_CHANCE if wanted else 1.0
-        return chance(self._session, max(of_kind, key=lambda stack: stack.gain).trial, self._session.request.alpha)
+        """Chance that the fastest of a kind will be found to keep the quality; of one not tried, no more than of its parts."""
+        fastest: dict[frozenset[int], Stack] = {}
+        for stack in sorted(self._standing.stacks, key=lambda stack: stack.gain):
+            fastest[kind(stack.recipe)] = stack
+        chances = {k: chance(self._session, s.trial, self._session.request.alpha) for k, s in fastest.items()}
+        unseen = min([UNSEEN_CHANCE, *(c for k, c in chances.items() if k < wanted)]) if wanted else 1.0
+        return chances.get(wanted, unseen)
 
     def _cost(self, proposal: Proposal) -> Seconds:
         if self._recorded(proposal):

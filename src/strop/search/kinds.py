@@ -26,6 +26,11 @@ def kind(recipe: Recipe) -> frozenset[int]:
     return frozenset(i.number for i in lossy_part(recipe))
 
 
+def bare(recipe: Recipe) -> Recipe:
+    """Return a recipe without its lossy instructions."""
+    return recipe.without(*(i.number for i in lossy_part(recipe)))
+
+
 def bare_gain(tried: Iterable[tuple[Recipe, float]]) -> float:
     """Return the gain expected without any lossy instruction: part of the best that was had with fewest of them.
 

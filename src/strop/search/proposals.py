@@ -94,7 +94,12 @@ def groups(instructions: Sequence[Instruction], start: frozenset[Trait], gains: 
             useful = [p for p in pairs if legal(p, start) is None and (not candidates or _enables(instruction, p))]
             candidates += useful
         found.update({recipe.key: recipe for recipe in candidates})
-    return [Proposal(r, mean=sum(math.log(gains.get(i.number, i.card.prior)) for i in r)) for r in found.values()]
+    return [Proposal(r, mean=expected_gain(r, gains)) for r in found.values()]
+
+
+def expected_gain(instructions: Iterable[Instruction], gains: Mapping[int, float]) -> float:
+    """Return the logarithm of what instructions are predicted to give together, each as much as alone."""
+    return sum(math.log(gains.get(i.number, i.card.prior)) for i in instructions)
 
 
 def additions(
