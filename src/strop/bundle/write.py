@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from strop import __version__, engines
+from strop import engines
 from strop.bundle.files import digest_files
 from strop.bundle.manifest import Manifest, Origin
 from strop.bundle.trust import record_written
@@ -62,7 +62,7 @@ def write_bundle(
     """
     engines.get(engine)
     manifest = Manifest(
-        strop=__version__,
+        strop=_version("strop"),
         engine=engine,
         device=device,
         options=options or EngineOptions(),

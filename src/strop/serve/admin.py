@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from importlib import metadata as distributions
 from importlib import resources as files
 from typing import Any
 
-from strop import __version__
 from strop.serve import rsgi
 from strop.serve.accounts import Accounts
 from strop.serve.app import App, Response, failed
@@ -87,7 +87,7 @@ def stats(app: App, cold: Mapping[str, float], lookback: Lookback) -> dict[str, 
     return {
         "model": app.name,
         "platform": app.metadata["platform"],
-        "version": __version__,
+        "version": distributions.version("strop"),
         "at": time.time(),
         "started": resources.started,
         "ready": desk.ready,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import metadata as distributions
 from typing import Any, NamedTuple
 
-from strop import __version__
 from strop.contract.signature import Signature
 from strop.serve.desk import Desk
 from strop.serve.held import Gone
@@ -181,7 +181,7 @@ def failed(problem: Problem, identifier: str = "") -> Response:
 def server_metadata() -> dict[str, Any]:
     """Return what the server says about itself."""
     extensions = ["binary_tensor_data", "model_configuration", "schedule_policy"]
-    return {"name": "strop", "version": __version__, "extensions": extensions}
+    return {"name": "strop", "version": distributions.version("strop"), "extensions": extensions}
 
 
 def _always() -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata as distributions
 from typing import TYPE_CHECKING
 
-from strop import __version__
 from strop.errors import MissingExtraError
 from strop.serve.app import App
 from strop.serve.request import Outcome
@@ -35,7 +35,7 @@ class Metrics:
         """Yield all metrics."""
         desk, model, resources = self._app.desk, {"model": self._app.name}, read_resources()
         ended = desk.scheduler.accounts.ended
-        about = {"version": __version__, "platform": self._app.metadata["platform"]}
+        about = {"version": distributions.version("strop"), "platform": self._app.metadata["platform"]}
         yield _family("gauge", "strop_build_info", "Always 1; what serves.", [({**model, **about}, 1.0)])
         outcomes = [({**model, "outcome": str(outcome)}, ended[outcome]) for outcome in Outcome]
         yield _family("counter", "strop_requests", "Requests by how they ended.", outcomes)
