@@ -21,6 +21,7 @@ import numpy as np
 
 import strop
 from strop.api.record import Record
+from strop.api.rerun import Agreement
 from strop.catalogue import read_recipe
 from strop.ledger.judgement import read_comparisons
 from strop.measure.confirm import DRIFT, drift, rerun_interval
@@ -71,18 +72,16 @@ def show(groups: Sittings) -> None:
     print(f"\n{'claim':40s} {'sittings':>8s} {'speed-up':>8s} {'between':>8s} {'predicted':>10s}")
     for name, rows in groups.items():
         theta, between = spread(rows)
-        inside = [_predicts(then, now) for then, now in permutations(rows, 2)]
+        inside = [
+            Agreement(point=name, then=then, now=now, expected=rerun_interval(then, now.rounds)).inside
+            for then, now in permutations(rows, 2)
+        ]
         if not name.endswith(", all"):
             above, below = above + (len(rows) - 1) * between, below + (len(rows) - 1) * (drift(theta) / DRIFT) ** 2
         held += inside
         print(f"{name:40s} {len(rows):8d} {math.exp(-theta):8.2f} {math.sqrt(max(between, 0)):8.3f} {np.mean(inside):10.0%}")
     print(f"\nbetween sittings, as a part of the time saved: {math.sqrt(max(above, 0) / below):.1%}")
     print(f"sittings that lay where another predicts them (of 95 %): {np.mean(held):.1%} of {len(held)}")
-
-
-def _predicts(then: Comparison, now: Comparison) -> bool:
-    expected = rerun_interval(then, now.rounds)
-    return expected.low <= now.speedup.estimate <= expected.high
 
 
 if __name__ == "__main__":

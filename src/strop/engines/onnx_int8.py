@@ -59,8 +59,8 @@ def quantize(path: Path, draft: Draft) -> None:
     quantized = onnx.load(path)
     for kind, count in quantized_kinds(quantized).items():
         intent.tally.add(f"int8 {kind}", count)
-    samples = list(_feeds(draft, model))[:_SENSITIVITY_SAMPLES] if draft.workload.calibration.inputs else []
-    if samples and intent.tally.total and draft.judged:
+    samples = list(_feeds(draft, model))[:_SENSITIVITY_SAMPLES] if draft.judged and draft.workload.calibration.inputs else []
+    if samples and intent.tally.total:
         intent.sensitivity.update(departures(model, quantized, samples))
 
 

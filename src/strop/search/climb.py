@@ -235,10 +235,10 @@ class _Climber:
         What the same instructions gave with other settings, on another engine say. Else, what stacks of the same instructions
         gave that differ in the lossy ones: their part that is not lossy is worth as much here.
         """
-        numbers = {i.name for i in group.recipe}
-        siblings = [t.speedup for t in self._standing.trials if set(t.row["recipe"]) == numbers and t.speedup > 0]
         if group.spread < GROUP_SPREAD:
             return group
+        numbers = {i.name for i in group.recipe}
+        siblings = [t.speedup for t in self._standing.trials if set(t.row["recipe"]) == numbers and t.speedup > 0]
         if siblings:
             return replace(group, mean=fmean(map(math.log, siblings)), spread=SIBLING_SPREAD)
         plain = bare(group.recipe)
@@ -302,12 +302,11 @@ class _Climber:
 
     def _chance(self, wanted: frozenset[int]) -> float:
         """Chance that the fastest of a kind will be found to keep the quality; of one not tried, no more than of its parts."""
-        fastest: dict[frozenset[int], Stack] = {}
-        for stack in sorted(self._standing.stacks, key=lambda stack: stack.gain):
-            fastest[kind(stack.recipe)] = stack
-        chances = {k: chance(self._session, s.trial, self._session.request.alpha) for k, s in fastest.items()}
-        unseen = min([UNSEEN_CHANCE, *(c for k, c in chances.items() if k < wanted)]) if wanted else 1.0
-        return chances.get(wanted, unseen)
+        of_kind = [stack for stack in self._standing.stacks if kind(stack.recipe) == wanted]
+        if of_kind:
+            return chance(self._session, max(of_kind, key=lambda stack: stack.gain).trial, self._session.request.alpha)
+        parts = {tried for stack in self._standing.stacks if (tried := kind(stack.recipe)) < wanted}
+        return min([UNSEEN_CHANCE, *map(self._chance, parts)]) if wanted else 1.0
 
     def _cost(self, proposal: Proposal) -> Seconds:
         if self._recorded(proposal):
