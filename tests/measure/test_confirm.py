@@ -135,7 +135,7 @@ def test_a_repetition_at_another_time_falls_into_its_predicted_interval(theta: f
         old, new = (generator.normal(generator.normal(theta, drift(theta)), s, rounds) for rounds in (5, 3))
         predicted = rerun_interval(comparison(old.mean(), old.std(ddof=1), 5), 3)
         hits += predicted.low <= math.exp(-new.mean()) <= predicted.high
-    assert 0.93 <= hits / 2000 <= 0.98
+    assert 0.93 <= hits / 2000 <= 0.97
 
 
 def test_the_original_against_itself_does_not_drift() -> None:
