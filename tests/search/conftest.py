@@ -25,6 +25,7 @@ from strop.measure.result import Comparison, Interval, Verdict
 from strop.pipeline import Outcome, Preparation
 from strop.search.budget import Budget
 from strop.search.request import Request
+from strop.search.run import ROUNDS
 from strop.trial.workshop import Prepared
 
 HOST = Host(cpu="a test CPU", cores=2, isa=frozenset({"avx2", "avx512_vnni"}))
@@ -82,7 +83,8 @@ class World:
             request=Request(only=only),
             budget=Budget(self.limit, lambda: self.now),
             reserved=self.reserved,
-            timing=self.reserved / 2,
+            round_seconds=self.reserved / 10,
+            reserve=lambda rounds: self.reserved * (1 + rounds / ROUNDS) / 2,
             pair_seconds=1.0,
             baseline=self.answer(Recipe()),
             ledger=_Ledger(self),

@@ -11,9 +11,12 @@ from strop import catalogue
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.measure.result import Verdict
+from strop.pipeline import Outcome
 from strop.search import choose
 from strop.search.choose import SHARES, Option, choose_and_confirm, claimable, lossy_part, plan_claims
 from strop.search.climb import Stack, Standing
+from strop.search.request import Request
+from strop.search.run import LEAST_ROUNDS
 
 
 def recipe(**settings: dict[str, object]) -> Recipe:
@@ -37,7 +40,7 @@ def stack(world: Any, of: Recipe, gain: float, chance: float = 1.0) -> Stack:
 def session(world: Any, **changes: Any) -> Any:
     """Chances shrink with alpha, as they really do, but for what is sure."""
     made = world.session()
-    made.request = SimpleNamespace(alpha=0.05)
+    made.request = Request(alpha=0.05)
     made.chance_to_confirm = lambda quality, alpha: quality.chance * (1.0 if alpha > 0.02 or quality.chance == 1 else 0.5)
     made.out_of_time = lambda: True
     for name, value in changes.items():
@@ -166,3 +169,18 @@ def test_without_the_lossy_part_only_what_is_still_legal_is_claimed(world: Any) 
     assert [o.recipe for o in claimable(made, standing)] == [INT8, recipe(model_serving_framework={"buckets": 3})]
     made.workload.traits = frozenset({Trait.INFERENCE, Trait.ENGINE})  # an engine is there already: none may be added
     assert [o.recipe for o in claimable(made, standing)] == [INT8]
+
+
+def test_what_stands_in_for_a_fallen_claim_needs_the_least_rounds_only_and_is_named_where_it_cannot_be_had(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = world(lambda r: 0.0, outcome=lambda r: Outcome.PREPARED if r == INT8 else Outcome.FAILED)
+    asked, kept, told = confirming(monkeypatch, {INT8: False}), [], []
+    made = session(planted)
+    made.prepare = lambda recipes, keep: kept.append(keep) or planted.prepare(recipes)
+    made.tell = lambda name, text, **data: told.append(text)
+    found = choose.Found()
+    choose_and_confirm(made, Standing(stacks=[stack(planted, INT8, 1.8, 0.5)]), found)
+    assert [r for r, _ in asked] == [INT8] and found.result is None
+    assert kept == [LEAST_ROUNDS * made.round_seconds] * 2
+    assert len(told) == 1 and told[0].startswith("47 model_serving_framework(buckets=3) cannot be confirmed")

@@ -15,6 +15,7 @@ from strop.contract.ties import Trait
 from strop.measure.quality import QualityResult, judge_scores
 from strop.pipeline import Outcome
 from strop.search import climb as module
+from strop.search.budget import CLOSING
 from strop.search.climb import NO_PROMISE, Standing, climb
 from strop.search.kinds import BARE_PART
 from strop.search.proposals import Proposal
@@ -190,6 +191,20 @@ def test_a_leader_in_doubt_is_backed_by_another_kind_before_it_is_refined(
     backing = order.index("18 amp_optimizer + 47 model_serving_framework") if holds < 1 else len(order)
     refining = next(place for place, name in enumerate(order) if "symmetric" in name)
     assert (backing < refining) == (holds < 1)
+
+
+@pytest.mark.parametrize(("holds", "backed"), [(1.0, False), (0.3, True)])
+def test_the_last_rounds_of_confirming_give_way_to_something_behind_a_doubtful_leader(
+    world: Any, holds: float, backed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first trial leaves 110 s of which the reserve asks 100, and 80 with the least rounds; another trial takes 20."""
+    monkeypatch.setattr(module, "chance", lambda session, trial, alpha: holds if "static" in trial.row["text"] else 1.0)
+    planted = world(truth, limit=100.0 + 30.0 + CLOSING, reserved=100.0)
+    session = planted.session(only=(18, 29, 47))
+    climb(session, {29: 8.0, 47: 4.0, 18: 1.3})
+    assert planted.tried[0][1].startswith("29 static")
+    assert [name.startswith("18 amp") for _, name in planted.tried[1:]] == [True] * backed
+    assert session.reserved == 100.0, "what is behind it now is not improved at the rounds' expense"
 
 
 def test_what_may_stand_in_for_a_doubtful_leader_is_expected_to_gain_what_they_share(

@@ -18,7 +18,7 @@ from strop.measure.result import Verdict
 from strop.observe import Event
 from strop.search.budget import CLOSING, CONFIRM_SHARE, Budget
 from strop.search.request import Request
-from strop.search.run import BASELINE_USES, ROUNDS
+from strop.search.run import BASELINE_USES, LEAST_ROUNDS, ROUNDS
 from strop.search.session import FALLBACK_SHARE, FIT_PACE, PREPARE_TIMEOUT, Session
 from tests.search.conftest import HOST, compared
 
@@ -98,21 +98,23 @@ def test_the_reserve_is_rounds_and_answers_and_something_for_a_second_claim() ->
     parts = Parts()
     session = parts.session()
     session.expect_confirm(candidate_start=2.0, pair=1.5, pairs=8, faster=4.0)
-    assert session.timing == ROUNDS * (6.0 + 2.0 + 8 * 1.5)
+    assert session.round_seconds == 6.0 + 2.0 + 8 * 1.5
     answers = 1000 * 0.02 * (1 + 1 / 4)
-    assert session.reserved == max(CONFIRM_SHARE * LIMIT, session.timing + answers + 8.0 + FALLBACK_SHARE * LIMIT)
+    assert session.reserved == max(CONFIRM_SHARE * LIMIT, ROUNDS * session.round_seconds + answers + 8.0 + FALLBACK_SHARE * LIMIT)
     assert session.reserved == CONFIRM_SHARE * LIMIT, "a quarter, however little confirming takes"
 
     parts.examiner.pace["original"] = 0.5
     session.expect_confirm(candidate_start=2.0, pair=1.5, pairs=8, faster=4.0)
-    assert session.reserved == session.timing + 1000 * 0.5 * 1.25 + 8.0 + FALLBACK_SHARE * LIMIT, "the pace that was seen"
+    beside = 1000 * 0.5 * 1.25 + 8.0 + FALLBACK_SHARE * LIMIT
+    assert session.reserved == ROUNDS * session.round_seconds + beside, "the pace that was seen"
+    assert session.reserve(LEAST_ROUNDS) == LEAST_ROUNDS * session.round_seconds + beside
 
 
 def test_answers_that_nobody_judges_need_no_time() -> None:
     judged, unjudged = (Parts(confirming=100_000, unjudged=word).session() for word in ("", "speed only"))
     for session in (judged, unjudged):
         session.expect_confirm(candidate_start=2.0, pair=1.0, pairs=8, faster=2.0)
-    assert judged.reserved == pytest.approx(unjudged.timing + 100_000 * 0.02 * 1.5 + 8.0 + FALLBACK_SHARE * LIMIT)
+    assert judged.reserved == pytest.approx(ROUNDS * unjudged.round_seconds + 100_000 * 0.02 * 1.5 + 8.0 + FALLBACK_SHARE * LIMIT)
     assert unjudged.reserved == CONFIRM_SHARE * LIMIT
 
 
@@ -122,9 +124,9 @@ def test_a_claim_is_sized_by_its_screening_and_starts_as_its_candidate_did() -> 
     candidate = parts.seat(None, "candidate")
     candidate.seconds = 100.0
     session.expect_claim(candidate, compared(1.0, Verdict.FASTER))
-    clear = session.timing
+    clear = session.round_seconds
     session.expect_claim(candidate, compared(0.03, Verdict.FASTER))
-    assert ROUNDS * (6.0 + 100.0) < clear < session.timing, "a small gain needs more pairs"
+    assert 6.0 + 100.0 < clear < session.round_seconds, "a small gain needs more pairs"
 
 
 def test_searching_stops_when_only_the_reserve_is_left() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 from strop.contract.recipe import Recipe
 from strop.measure.result import Comparison
+from strop.observe import Level
 from strop.pipeline import legal
 from strop.search.climb import Stack, Standing
 from strop.search.confirm import Confirmation, confirm
 from strop.search.kinds import bare, bare_gain, chance, lossy_part
 from strop.search.prune import prune
+from strop.search.run import least_rounds
 from strop.search.session import Session
 from strop.search.trials import Trial
 from strop.trial.workshop import Prepared
@@ -72,10 +74,14 @@ class Claim:
 def choose_and_confirm(session: Session, standing: Standing, found: Found) -> None:
     """Test the planned claims in order until one holds, while time is left."""
     for claim in registered_claims(session, claimable(session, standing)):
-        if found.confirmations and session.budget.left < session.timing:
+        timing = least_rounds(session.request) * session.round_seconds
+        if found.confirmations and session.budget.left < timing:
+            session.tell("warning", f"no time is left to confirm {claim.option.recipe} in its place", level=Level.WARNING)
             return
-        (prepared,) = session.prepare([claim.option.recipe], keep=session.timing)
+        (prepared,) = session.prepare([claim.option.recipe], keep=timing)
         if not prepared.ready:
+            unready = f"{claim.option.recipe} cannot be confirmed: {prepared.preparation.reason}"
+            session.tell("warning", unready, level=Level.WARNING)
             continue
         if not found.confirmations and not session.out_of_time():
             prepared, found.ablation = prune(session, prepared)

@@ -29,6 +29,7 @@ from strop.search.proposals import (
     variants,
 )
 from strop.search.repair import repairs
+from strop.search.run import ROUNDS, least_rounds
 from strop.search.session import Session
 from strop.search.trials import Trial, run_trial
 from strop.trial.workshop import Prepared
@@ -140,19 +141,35 @@ class _Climber:
 
     def next(self) -> Proposal | None:
         """Return the best proposal that time allows, prepared; ``None`` when there is none."""
-        leader, left = self._standing.leader, max(0.0, self._session.budget.left - self._session.reserved)
+        session, leader = self._session, self._standing.leader
         offers = map(self._offer, filter(self._promising, self._proposals()))
-        ranked = sorted((o for o in offers if o.cost <= left), key=lambda o: o.rate, reverse=True)
+        ranked = sorted((o for o in offers if o.cost <= self._left(o.proposal)), key=lambda o: o.rate, reverse=True)
         if not ranked:
             return None
+        left = max(0.0, session.budget.left - session.reserve(ROUNDS))
         chosen = first(ranked, left, leader.gain if leader else 0.0).proposal
+        session.reserved = session.reserve(self._rounds(chosen))
         if chosen.recipe.key not in self._prepared:
-            for prepared in self._session.prepare(self._together(chosen, [o.proposal for o in ranked])):
+            for prepared in session.prepare(self._together(chosen, [o.proposal for o in ranked])):
                 self._prepared[prepared.recipe.key] = prepared
             self._learn_pace(chosen)
             self._asked.clear()  # recipes may share an artefact, or a training
             self._fits.clear()
         return chosen
+
+    def _left(self, proposal: Proposal) -> Seconds:
+        """Seconds that trying it may take."""
+        return max(0.0, self._session.budget.left - self._session.reserve(self._rounds(proposal)))
+
+    def _rounds(self, proposal: Proposal) -> int:
+        """Rounds of confirming that it must leave time for.
+
+        All of them; but where the leader is in doubt and nothing stands behind it, the last ones, which only narrow the claim's
+        interval, are worth less than something to claim.
+        """
+        standing = self._standing
+        alone = standing.leader is not None and all(kind(standing.leader.recipe) <= kind(s.recipe) for s in standing.stacks)
+        return least_rounds(self._session.request) if alone and self._backing(proposal) >= WORTH_TRYING else ROUNDS
 
     def _together(self, chosen: Proposal, ranked: Sequence[Proposal]) -> list[Recipe]:
         """Return what is prepared at a time: two recipes side by side; one alone that trains, or that is on disk already."""
@@ -202,6 +219,7 @@ class _Climber:
     def finish(self) -> Standing:
         """End the living arm, and note what was left untried."""
         standing = self._standing
+        self._session.reserved = self._session.reserve(ROUNDS)
         for stack in standing.stacks:
             if stack.seat is not None:
                 self._session.bench.dismiss(stack.seat)
@@ -293,12 +311,20 @@ class _Climber:
         leader = self._standing.leader
         if leader is None:
             return proposal.improvement(0.0)
-        holds, above = self._chance(kind(leader.recipe)), proposal.improvement(leader.gain)
+        kept, above = self._chance(kind(proposal.recipe)), proposal.improvement(leader.gain)
         if kind(leader.recipe) <= kind(proposal.recipe):
-            return self._chance(kind(proposal.recipe)) * above
+            return kept * above
+        return kept * self._chance(kind(leader.recipe)) * above + self._backing(proposal)
+
+    def _backing(self, proposal: Proposal) -> float:
+        """Expected improvement of what the run will end with should the leader fall."""
+        leader = self._standing.leader
+        if leader is None or kind(leader.recipe) <= kind(proposal.recipe):
+            return 0.0
         behind = [bare_gain((s.recipe, s.gain) for s in self._standing.stacks)]
         behind += [self._chance(k) * s.gain for s in self._standing.stacks if (k := kind(s.recipe)) != kind(leader.recipe)]
-        return self._chance(kind(proposal.recipe)) * (holds * above + (1 - holds) * proposal.improvement(max(behind)))
+        falls = 1 - self._chance(kind(leader.recipe))
+        return self._chance(kind(proposal.recipe)) * falls * proposal.improvement(max(behind))
 
     def _chance(self, wanted: frozenset[int]) -> float:
         """Chance that the fastest of a kind will be found to keep the quality; of one not tried, no more than of its parts."""

@@ -17,7 +17,7 @@ from strop.measure.result import Block, Comparison, Finding, Verdict
 from strop.measure.solo import solo_finding, solo_stretch
 from strop.observe import Level
 from strop.search.bench import Seat
-from strop.search.run import LEAST_ROUNDS, ROUNDS
+from strop.search.run import ROUNDS, least_rounds
 from strop.search.session import Session
 from strop.trial.workshop import Prepared
 from strop.units import Seconds
@@ -94,7 +94,7 @@ def confirm(session: Session, result: Prepared, screened: Comparison, alpha: flo
         delta=session.request.delta,
         alpha=alpha,
         rounds=ROUNDS,
-        least=ROUNDS if session.request.exact else LEAST_ROUNDS,
+        least=least_rounds(session.request),
         pairs=size,
         metric=session.request.metric,
         exact=session.request.exact,

@@ -30,6 +30,11 @@ BASELINE_USES = 8
 CALIBRATION_PAIRS = 6
 
 
+def least_rounds(request: Request) -> int:
+    """Return how many rounds a claim must rest on; an exact one is judged by the pairs of all rounds together."""
+    return ROUNDS if request.exact else LEAST_ROUNDS
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """The state of one run in this process; what must survive the process is in the ledger.

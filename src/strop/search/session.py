@@ -38,7 +38,8 @@ class Session(Run):
 
     Attributes:
         baseline: the original model as an artefact.
-        timing: the part of the reserve that the rounds need.
+        round_seconds: what a round of confirming is expected to take.
+        judging: what judging the answers of a claim is expected to take.
     """
 
     workload: InferenceWorkload
@@ -46,7 +47,12 @@ class Session(Run):
     workshop: Workshop
     examiner: Examiner
     baseline: Prepared
-    timing: Seconds = 0.0
+    round_seconds: Seconds = 0.0
+    judging: Seconds = 0.0
+
+    def reserve(self, rounds: int) -> Seconds:
+        """Return what must be set aside for a claim of so many rounds, and for answering with another should it fall."""
+        return self.budget.reserve(rounds * self.round_seconds + self.judging + FALLBACK_SHARE * self.budget.limit)
 
     def prepare(self, recipes: Sequence[Recipe], *, keep: Seconds | None = None) -> list[Prepared]:
         """Prepare recipes side by side within what the budget leaves beside ``keep``, by default the reserve."""
@@ -80,9 +86,9 @@ class Session(Run):
         calls = len(data.inputs) if data is not None and not self.workload.quality.unjudged else 0
         pace = self.examiner.pace.get("original", min(p.call_seconds for p in original.profile.values()))
         starts = original.seconds + candidate_start
-        answering = calls * pace * (1 + 1 / faster) + starts
-        self.timing = ROUNDS * (starts + pairs * pair)
-        self.reserved = self.budget.reserve(self.timing + answering + FALLBACK_SHARE * self.budget.limit)
+        self.judging = calls * pace * (1 + 1 / faster) + starts
+        self.round_seconds = starts + pairs * pair
+        self.reserved = self.reserve(ROUNDS)
 
     def expect_claim(self, candidate: Seat, screened: Comparison) -> None:
         """Set aside what confirming this candidate will take, from what it took so far."""
