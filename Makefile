@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off
 
 MINILM_BUDGET ?= 4m
-LITE0_BUDGET ?= 3m
+LITE0_BUDGET ?= 2m
 RUNS ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: help demo env env-dev test slow cuda check format docs new-instruction clean

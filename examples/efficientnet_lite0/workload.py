@@ -1,6 +1,6 @@
 """Recognising what a picture shows: EfficientNet-Lite0 (4.7 M parameters, fp32, ImageNet).
 
-    strop optimize examples/efficientnet_lite0/workload.py --aim latency --max-drop 5% --budget 3m --out runs/lite0
+    strop optimize examples/efficientnet_lite0/workload.py --aim latency --max-drop 5% --budget 2m --out runs/lite0
 
 Twenty labelled pictures say that model and preprocessing are right (18 correct) but are far too few to judge a small
 loss. Quality is therefore the probability that the answers have in common with the original model's, on many crops.

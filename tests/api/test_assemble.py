@@ -7,13 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from strop.api.assemble import _accelerator, assemble
 from strop.api.record import Record
 from strop.errors import LedgerError
 from strop.ledger.files import read_json, write_json
-from strop.measure.quality import QualityResult
+from strop.measure.quality import QualityResult, judge_scores
 from strop.measure.ratios import log_ratios
 from strop.measure.result import Comparison
 from strop.report.html import render_html
@@ -106,6 +107,35 @@ def test_numbers_are_those_of_the_confirmation(whole_run: WholeRun, record: Reco
 def test_only_the_result_is_called_kept(whole_run: WholeRun, record: Record) -> None:
     kept = [trial for trial in assemble(whole_run.folder, 60.0).trials if trial.status == "kept"]
     assert [trial.id for trial in kept] == [record.result("end")["result"]]
+
+
+@pytest.mark.parametrize(
+    ("place_in_plan", "lost", "status", "reason"),
+    [
+        (0, 400, "worse quality", "claimed, and refuted: worse quality: accuracy"),
+        (1, None, "faster", "not claimed: its claim would hold with a chance of 31 %, and one before it did"),
+    ],
+    ids=["fell before the result", "stood behind the result"],
+)
+def test_a_faster_recipe_that_was_not_kept_says_why(
+    place_in_plan: int, lost: int | None, status: str, reason: str, whole_run: WholeRun, record: Record, place: Path
+) -> None:
+    folder, result = shutil.copytree(whole_run.folder, place / "copy"), record.result("end")["result"]
+    trial = next(row for row in record.under("trial") if row["key"] != result and row["screen"])
+    claims = [{"recipe": result, "alpha": 0.02, "chance": 0.9}]
+    claims.insert(place_in_plan, {"recipe": trial["key"], "alpha": 0.03, "chance": 0.31})
+    steps = {read_json(path)["key"]: path for path in (folder / "steps").iterdir()}
+    write_json(steps["registered/claims"], {**read_json(steps["registered/claims"]), "result": claims})
+    screened = steps[f"trial/{trial['against']}/{trial['key']}"]
+    write_json(screened, {**read_json(screened), "result": {**trial, "status": "faster"}})
+    if lost is not None:
+        answers = np.ones(2000), np.where(np.arange(2000) < lost, 0.0, 1.0)
+        refuted = {"result": judge_scores(*answers, metric="accuracy", margin=0.01, alpha=0.03).to_json()}
+        fallen = {**read_json(screened), "key": f"quality/{trial['key']}", "result": refuted}
+        write_json(folder / "steps" / f"9998-quality-{trial['key']}.json", fallen)
+    told = {row.id: row for row in assemble(folder, 1.0).trials}
+    assert told[result].status == "kept"
+    assert told[trial["key"]].status == status and told[trial["key"]].reason.startswith(reason)
 
 
 def test_a_speed_only_run_makes_no_quality_claim(whole_run: WholeRun, place: Path) -> None:

@@ -197,9 +197,9 @@ def test_a_leader_in_doubt_is_backed_by_another_kind_before_it_is_refined(
 def test_the_last_rounds_of_confirming_give_way_to_something_behind_a_doubtful_leader(
     world: Any, holds: float, backed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first trial leaves 110 s of which the reserve asks 100, and 80 with the least rounds; another trial takes 20."""
+    """The first trial leaves 105 s, of which the reserve asks 100, or 80 with the least rounds; the next one takes 10."""
     monkeypatch.setattr(module, "chance", lambda session, trial, alpha: holds if "static" in trial.row["text"] else 1.0)
-    planted = world(truth, limit=100.0 + 30.0 + CLOSING, reserved=100.0)
+    planted = world(truth, limit=125.0 + CLOSING, reserved=100.0)
     session = planted.session(only=(18, 29, 47))
     climb(session, {29: 8.0, 47: 4.0, 18: 1.3})
     assert planted.tried[0][1].startswith("29 static")

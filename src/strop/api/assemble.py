@@ -23,6 +23,7 @@ from strop.measure.result import Finding
 from strop.report.evidence import Claim, Command, Cost, Samples
 from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import Budget, Diagnosis, Operator, Outcome, Subject, Suggestion, Trial
+from strop.search.confirm import Confirmation
 from strop.units import show_speedup
 
 
@@ -55,7 +56,7 @@ def assemble(folder: Path, spent: float) -> RunReport:
         baseline=baseline,
         result=result if held else (),
         diagnosis=_diagnosis(record),
-        trials=tuple(_trial(row, end) for row in trials),
+        trials=tuple(_trial(row, record, end["result"]) for row in trials),
         untried=end["untried"],
         recipe_yaml=end["recipe"],
         gate=Claim(comparisons=tuple(read_comparisons(confirmed["confirm"]).values())) if confirmed else None,
@@ -146,8 +147,8 @@ def _spent(record: Record) -> dict[str, float]:
     return {name: seconds for name, seconds in spent.items() if seconds >= 0.05}
 
 
-def _trial(row: Mapping[str, Any], end: Mapping[str, Any]) -> Trial:
-    status = "kept" if end["result"] == row["key"] and row["status"] == "faster" else row["status"]
+def _trial(row: Mapping[str, Any], record: Record, result: str | None) -> Trial:
+    status, reason = _fate(row, record, result) if row["status"] == "faster" else (row["status"], row["reason"])
     judged = read_comparisons(row["screen"]) if row["screen"] else {}
     screen = {point: c.speedup for point, c in judged.items() if c.pairs}  # none is left where every pair was voided
     return Trial(
@@ -155,12 +156,31 @@ def _trial(row: Mapping[str, Any], end: Mapping[str, Any]) -> Trial:
         recipe=row["text"] + ("" if row["against"] == Recipe().key else " (against the stack so far)"),
         status=status,
         instructions=tuple(row["recipe"]),
-        reason=row["reason"],
+        reason=reason,
         screen=screen,
         preparation=row["seconds"] or None,
         tallies=row["preparation"]["tallies"],
         quality=QualityResult.from_json(row["quality"]["result"]).describe() if row["quality"] else "",
     )
+
+
+def _fate(row: Mapping[str, Any], record: Record, result: str | None) -> tuple[str, str]:
+    """Return what became of a recipe that screening found faster and sound, and why: status and reason."""
+    key, claims = row["key"], record.result("registered/claims")
+    if key == result:
+        return "kept", row["reason"]
+    if claims is None:  # trainings and services give their own account of claims
+        return row["status"], row["reason"]
+    claimed = Confirmation(record.result(f"quality/{key}"), record.result(f"confirm/{key}"))
+    if claimed.unsound:
+        return (claimed.quality.guard.value if claimed.quality else "wrong"), f"claimed, and refuted: {claimed.unsound}"
+    if claimed.row is not None and claimed.problem:
+        return claimed.comparisons["all"].verdict.value, f"claimed, and refuted: {claimed.problem}"
+    tested = {name.partition("/")[2] for name in record.steps if name.startswith(("quality/", "confirm/"))}
+    chance = next((claim.get("chance") for claim in claims[len(tested) :] if claim["recipe"] == key), None)
+    if result is not None and chance is not None:
+        return row["status"], f"not claimed: its claim would hold with a chance of {100 * chance:.0f} %, and one before it did"
+    return row["status"], row["reason"]
 
 
 def _cost(baseline: Any, result: Any, spent: float) -> Cost:

@@ -65,10 +65,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is claimed, and the error probability it is tested with."""
+    """What is claimed, the error probability it is tested with, and the chance that it will then hold."""
 
     option: Option
     alpha: float
+    chance: float
 
 
 def choose_and_confirm(session: Session, standing: Standing, found: Found) -> None:
@@ -113,9 +114,11 @@ def registered_claims(session: Session, options: list[Option]) -> list[Claim]:
     known = {option.recipe.key: option for option in options}
 
     def register() -> list[dict[str, Any]]:
-        return [{"recipe": claim.option.recipe.key, "alpha": claim.alpha} for claim in plan_claims(session, options)]
+        planned = plan_claims(session, options)
+        return [{"recipe": claim.option.recipe.key, "alpha": claim.alpha, "chance": claim.chance} for claim in planned]
 
-    return [Claim(known[row["recipe"]], row["alpha"]) for row in session.ledger.step("registered/claims", register)]
+    rows = session.ledger.step("registered/claims", register)
+    return [Claim(known[row["recipe"]], row["alpha"], row["chance"]) for row in rows]
 
 
 def plan_claims(session: Session, options: list[Option]) -> list[Claim]:
@@ -139,7 +142,7 @@ def plan_claims(session: Session, options: list[Option]) -> list[Claim]:
     parts, order = max(
         ((parts, order) for parts in shared for order in permutations(range(len(options)), len(parts))), key=expected
     )
-    return [Claim(options[i], part * share) for i, part in zip(order, parts, strict=True)]
+    return [Claim(options[i], part * share, chances[i][part]) for i, part in zip(order, parts, strict=True)]
 
 
 def _chance(session: Session, option: Option, alpha: float) -> float:
