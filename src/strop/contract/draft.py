@@ -17,6 +17,9 @@ from strop.contract.workload import InferenceWorkload, Workload
 if TYPE_CHECKING:
     from torch import nn
 
+Linear = Literal["product", "convolution"]
+"""How linear layers run; see :attr:`EngineOptions.linear`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -105,6 +108,7 @@ class EngineOptions:
         buckets: shape buckets per varying dimension: inputs are padded up to the nearest; empty = exact shapes.
         trim: answer the rows of a padded batch sorted by length, in groups padded to their own buckets; needs ``buckets``.
         pin: bind threads to cores.
+        linear: run linear layers of fixed size as products, or as convolutions of width one.
         hints: engine-specific string options.
     """
 
@@ -113,6 +117,7 @@ class EngineOptions:
     buckets: int = 0
     trim: bool = False
     pin: bool = False
+    linear: Linear = "product"
     hints: dict[str, str] = field(default_factory=dict)
 
 

@@ -109,6 +109,11 @@ class OpenVinoEngine(Engine):
             model = core.read_model(folder / _MODEL)
         except RuntimeError as error:
             raise ArtefactError(f"{_MODEL} cannot be read ({_first_line(error)}). Prepare the artefact again.") from error
+        if options.linear == "convolution":
+            from strop.engines.openvino_linear import as_convolutions
+
+            if not as_convolutions(model):
+                raise UsageError("linear='convolution' was asked for, but no linear layer answers rows of a fixed number.")
         compile_model = partial(_compile, core, _config(settings["precision"], options))
         order = settings["order"]
 

@@ -13,6 +13,7 @@ from strop.contract.draft import Draft, Quantization
 from strop.contract.pytree import to_numpy
 from strop.contract.signature import as_call, call_leaves
 from strop.engines.calls import Array
+from strop.engines.openvino_graph import clone
 from strop.engines.quiet import import_nncf, openvino_core
 from strop.errors import PrepareError
 
@@ -169,7 +170,7 @@ def _sensitivity(quantized: Model, samples: list[dict[str, Array]]) -> dict[str,
 def _add_twin(model: Model, op: Node) -> None:
     from openvino import opset13
 
-    twin = _clone(op, [_float_value(value) for value in op.input_values()])
+    twin = clone(op, [_float_value(value) for value in op.input_values()])
     output = op.output(0)
     for target in list(output.get_target_inputs()):
         target.replace_source_output(twin.output(0))
@@ -187,14 +188,8 @@ def _float_value(output: Output) -> Output:
     if kind == "FakeQuantize":
         return node.input_value(0)
     if kind in _MOVES and _quantizer(output):
-        return _clone(node, [_float_value(value) for value in node.input_values()]).output(output.get_index())
+        return clone(node, [_float_value(value) for value in node.input_values()]).output(output.get_index())
     return output
-
-
-def _clone(node: Node, inputs: list[Output]) -> Node:
-    from openvino.utils.node_factory import NodeFactory
-
-    return NodeFactory(node.get_type_info().version_id).create(node.get_type_name(), inputs, node.get_attributes())
 
 
 def _advanced(nncf: Any, intent: Quantization) -> Any:

@@ -47,11 +47,11 @@ def test_hands_the_model_to_the_engine_and_adds_its_traits(engine: str) -> None:
 
 def test_buckets_and_streams_are_options_of_opening() -> None:
     draft = attention_draft()
-    instruction = ModelServingFramework(buckets=3, trim=True, streams=2)
+    instruction = ModelServingFramework(buckets=3, trim=True, streams=2, linear="convolution")
     instruction.at_engine(draft, Tally())
     options = draft.engine_options
-    assert (options.buckets, options.trim, options.streams) == (3, True, 2)
-    assert instruction.opening == {"buckets", "trim", "streams"}
+    assert (options.buckets, options.trim, options.streams, options.linear) == (3, True, 2, "convolution")
+    assert instruction.opening == {"buckets", "trim", "streams", "linear"}
 
 
 def test_rows_are_regrouped_only_on_top_of_buckets() -> None:
@@ -61,6 +61,23 @@ def test_rows_are_regrouped_only_on_top_of_buckets() -> None:
     assert "buckets" not in ModelServingFramework(buckets=4, trim=True).space(facts, HOST), "or trim would be left alone"
     with pytest.raises(ValueError, match="trim pads groups of rows to buckets"):
         ModelServingFramework(trim=True)
+
+
+def test_linear_layers_run_as_convolutions_only_where_sizes_are_fixed_and_most_products_are_linear() -> None:
+    encoder = Facts(dynamic=False, modules={"Linear": 73, "LayerNorm": 25})
+    both = ("product", "convolution")
+    assert ModelServingFramework().space(encoder, HOST)["linear"] == both
+    assert "engine" not in ModelServingFramework(linear="convolution").space(encoder, HOST), "onnxruntime has none"
+    elsewhere = [
+        (ModelServingFramework(), replace(encoder, dynamic=True)),
+        (ModelServingFramework(), replace(encoder, modules={"Conv2d": 49, "Linear": 1})),
+        (ModelServingFramework(engine="onnxruntime"), encoder),
+    ]
+    assert not any("linear" in instruction.space(facts, HOST) for instruction, facts in elsewhere)
+    asked = ModelServingFramework(linear="convolution")
+    assert "vary" in str(asked.decline(attention_draft(), HOST)) and asked.decline(mlp_draft(), HOST) is None
+    with pytest.raises(ValueError, match="on openvino only"):
+        ModelServingFramework(engine="onnxruntime", linear="convolution")
 
 
 def test_two_engines_exclude_each_other() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, final
 from strop import engines
 from strop.contract.card import Aim, Card, Fidelity
 from strop.contract.device import processor_only
-from strop.contract.draft import Draft, Facts
+from strop.contract.draft import Draft, Facts, Linear
 from strop.contract.instruction import Instruction
 from strop.contract.settings import Choices, Space, annotated_space
 from strop.contract.tally import Tally
@@ -45,6 +45,8 @@ class ModelServingFramework(Instruction):
         buckets: padded sizes per varying dimension, 0 to 4; 0 keeps exact shapes (count).
         trim: regroup the rows of batches by length; needs buckets, and an input that masks the padding (bool).
         streams: calls executed side by side; more raise throughput and latency (count).
+        linear: how linear layers run: as products, or, on OpenVINO and where sizes never vary, as convolutions of width one,
+            whose kernels share long inputs of wide layers out between threads better (name).
 
     References:
         ONNX Runtime and OpenVINO documentation, chapters on graph optimisation and performance hints.
@@ -59,12 +61,13 @@ class ModelServingFramework(Instruction):
         aliases=("engine",),
     )
 
-    opening: ClassVar[frozenset[str]] = frozenset({"buckets", "trim", "streams"})
+    opening: ClassVar[frozenset[str]] = frozenset({"buckets", "trim", "streams", "linear"})
 
     engine: Annotated[Literal["openvino", "onnxruntime"], Choices("openvino", "onnxruntime")] = "openvino"
     buckets: Annotated[int, Choices(0, 3)] = 0
     trim: Annotated[bool, Choices(False, True)] = False
     streams: int = 1
+    linear: Annotated[Linear, Choices("product", "convolution")] = "product"
 
     def __post_init__(self) -> None:
         if not 0 <= self.buckets <= MAX_BUCKETS:
@@ -73,13 +76,16 @@ class ModelServingFramework(Instruction):
             raise ValueError("trim pads groups of rows to buckets; set buckets to 1 or more, or trim to false")
         if self.streams < 1:
             raise ValueError(f"streams must be at least 1, got {self.streams}")
+        if self.linear == "convolution" and self.engine != "openvino":
+            raise ValueError("linear layers run as convolutions on openvino only; choose that engine, or linear: product")
 
     def ties(self) -> Ties:
         """Add the engine's traits; exclude every other engine, and accelerators, on which neither runs."""
         return Ties(adds=engines.get(self.engine).adds, excludes=frozenset({Trait.ENGINE, Trait.ACCELERATOR}))
 
     def space(self, facts: Facts, host: Host) -> Space:
-        """Offer buckets only where a dimension varies and the engine has them, and regrouping of rows only on top of them."""
+        """Offer buckets only where a dimension varies and the engine has them, regrouping of rows only on top of them, and
+        linear layers as convolutions only where no dimension varies and most products are linear layers."""
         choices = dict(annotated_space(type(self)))
         if not facts.dynamic or not engines.get(self.engine).buckets or self.trim:
             del choices["buckets"]
@@ -87,6 +93,10 @@ class ModelServingFramework(Instruction):
             del choices["engine"]
         else:
             del choices["trim"]
+        if facts.dynamic or self.engine != "openvino" or not _mostly_linear(facts):
+            del choices["linear"]
+        elif self.linear == "convolution":
+            choices.pop("engine", None)
         return choices
 
     def decline(self, draft: Draft, host: Host) -> str | None:
@@ -95,6 +105,8 @@ class ModelServingFramework(Instruction):
             return elsewhere
         if self.buckets and not draft.facts.dynamic:
             return f"buckets={self.buckets} was asked for, but all example inputs have one shape"
+        if self.linear == "convolution" and draft.facts.dynamic:
+            return "linear layers as convolutions were asked for, but the sizes of the example inputs vary"
         if self.streams > host.cores:
             return f"streams={self.streams} was asked for, but the host gives {host.cores} cores"
         return None
@@ -110,3 +122,9 @@ class ModelServingFramework(Instruction):
         draft.engine_options.buckets = self.buckets
         draft.engine_options.trim = self.trim
         draft.engine_options.streams = self.streams
+        draft.engine_options.linear = self.linear
+
+
+def _mostly_linear(facts: Facts) -> bool:
+    convolutions = sum(count for name, count in facts.modules.items() if name.startswith("Conv"))
+    return facts.modules.get("Linear", 0) > convolutions
