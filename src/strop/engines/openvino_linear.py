@@ -1,8 +1,7 @@
 """Linear layers as convolutions of width one: the same sums, by kernels that share a layer out between threads better.
 
-With few threads and a hundred rows or more, OpenVINO's products read all weights in every thread, its convolutions do not:
-BERT's shape in int8 on two cores takes a fourteenth less. With few rows, or narrow layers, nothing is gained, so this is a
-choice to be measured.
+On two cores BERT's shape in int8, 128 rows of 768 channels, answers 1.08 times sooner (a trial of ``examples/bert_random``
+says so). With few rows or narrow layers products are as fast or faster, so this is a choice to be measured.
 """
 
 from __future__ import annotations
