@@ -22,7 +22,7 @@ _SWAP = [0, 2, 1]
 
 
 def as_convolutions(model: Model) -> int:
-    """Rewrite products of activations (batch, rows, channels) of fixed size with constant weights; return how many.
+    """Rewrite products of activations (batch, rows, channels), any batch, with constant weights; return how many.
 
     The transposes around a convolution cost nothing: they say what its memory layout is already. So that bias, activation and
     quantisation of the answer still join the convolution, they are moved before the transpose that follows it.
@@ -44,7 +44,7 @@ def as_convolutions(model: Model) -> int:
 
 def _linear(product: Node) -> bool:
     shape, flags = product.input_value(0).get_partial_shape(), product.get_attributes()
-    if shape.is_dynamic or len(shape) != 3 or flags["transpose_a"] or not flags["transpose_b"]:
+    if len(shape) != 3 or shape[1].is_dynamic or shape[2].is_dynamic or flags["transpose_a"] or not flags["transpose_b"]:
         return False
     weights = product.input_value(1)
     return len(weights.get_partial_shape()) == 2 and _constant(weights)
@@ -95,7 +95,7 @@ def _follower(node: Node) -> Node | None:
 
 
 def _per_channel(value: Output, node: Node) -> bool:
-    shape, channels = list(value.get_shape()), node.output(0).get_shape()[-1]
+    shape, channels = list(value.get_shape()), node.output(0).get_partial_shape()[-1].get_length()
     return shape == [1] * (len(shape) - 1) + [channels]
 
 
@@ -107,7 +107,7 @@ def _moved(reader: Node, before: Node, answer: Node) -> Node:
         if value.get_node() == before:
             inputs.append(answer.output(0))
         elif reader.get_type_name() in _BY_CHANNEL:
-            channels = before.output(0).get_shape()[-1]
+            channels = before.output(0).get_partial_shape()[-1].get_length()
             inputs.append(opset13.reshape(value, opset13.constant([1, channels, 1]), False).output(0))
         else:
             inputs.append(value)

@@ -64,13 +64,14 @@ def test_rows_are_regrouped_only_on_top_of_buckets() -> None:
 
 
 def test_linear_layers_run_as_convolutions_only_where_sizes_are_fixed_and_most_products_are_linear() -> None:
-    encoder = Facts(dynamic=False, modules={"Linear": 73, "LayerNorm": 25})
+    encoder = Facts(dynamic=False, modules={"Linear": 73, "LayerNorm": 25}, depth=12)
     both = ("product", "convolution")
     assert ModelServingFramework().space(encoder, HOST)["linear"] == both
     assert "engine" not in ModelServingFramework(linear="convolution").space(encoder, HOST), "onnxruntime has none"
     elsewhere = [
         (ModelServingFramework(), replace(encoder, dynamic=True)),
         (ModelServingFramework(), replace(encoder, modules={"Conv2d": 49, "Linear": 1})),
+        (ModelServingFramework(), replace(encoder, depth=0)),
         (ModelServingFramework(engine="onnxruntime"), encoder),
     ]
     assert not any("linear" in instruction.space(facts, HOST) for instruction, facts in elsewhere)

@@ -85,7 +85,7 @@ class ModelServingFramework(Instruction):
 
     def space(self, facts: Facts, host: Host) -> Space:
         """Offer buckets only where a dimension varies and the engine has them, regrouping of rows only on top of them, and
-        linear layers as convolutions only where no dimension varies and most products are linear layers."""
+        linear layers as convolutions only in stacks of blocks where no size but the batch varies and most products are linear."""
         choices = dict(annotated_space(type(self)))
         if not facts.dynamic or not engines.get(self.engine).buckets or self.trim:
             del choices["buckets"]
@@ -93,7 +93,7 @@ class ModelServingFramework(Instruction):
             del choices["engine"]
         else:
             del choices["trim"]
-        if facts.dynamic or self.engine != "openvino" or not _mostly_linear(facts):
+        if facts.dynamic or self.engine != "openvino" or not _linear_blocks(facts):
             del choices["linear"]
         elif self.linear == "convolution":
             choices.pop("engine", None)
@@ -125,6 +125,6 @@ class ModelServingFramework(Instruction):
         draft.engine_options.linear = self.linear
 
 
-def _mostly_linear(facts: Facts) -> bool:
+def _linear_blocks(facts: Facts) -> bool:
     convolutions = sum(count for name, count in facts.modules.items() if name.startswith("Conv"))
-    return facts.modules.get("Linear", 0) > convolutions
+    return facts.depth > 0 and facts.modules.get("Linear", 0) > convolutions
