@@ -250,8 +250,9 @@ class _Climber:
     def _informed(self, group: Proposal) -> Proposal:
         """Believe what was tried more than the prediction.
 
-        What the same instructions gave with other settings, on another engine say. Else, what stacks of the same instructions
-        gave that differ in the lossy ones: their part that is not lossy is worth as much here.
+        What the same instructions gave with other settings, on another engine say. Else, where the leader is in doubt, what stacks
+        of the same instructions gave that differ in the lossy ones: their part that is not lossy is worth as much here. (Elsewhere
+        that would set one engine above all that were not tried yet.)
         """
         if group.spread < GROUP_SPREAD:
             return group
@@ -261,7 +262,7 @@ class _Climber:
             return replace(group, mean=fmean(map(math.log, siblings)), spread=SIBLING_SPREAD)
         plain = bare(group.recipe)
         alike = [(s.recipe, s.gain) for s in self._standing.stacks if len(plain) and bare(s.recipe) == plain]
-        if not alike:
+        if not alike or self._chance(kind(self._standing.leader.recipe)) == 1:  # type: ignore[union-attr]  # there are stacks
             return group
         return replace(group, mean=bare_gain(alike) + expected_gain(lossy_part(group.recipe), self._gains))
 
