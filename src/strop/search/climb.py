@@ -250,9 +250,9 @@ class _Climber:
     def _informed(self, group: Proposal) -> Proposal:
         """Believe what was tried more than the prediction.
 
-        What the same instructions gave with other settings, on another engine say. Else, where the leader is in doubt, what stacks
-        of the same instructions gave that differ in the lossy ones: their part that is not lossy is worth as much here. (Elsewhere
-        that would set one engine above all that were not tried yet.)
+        What the same instructions gave with other settings, on another engine say. Else, where the leader is in doubt, what
+        stacks of the same instructions gave that differ in the lossy ones: their part that is not lossy is worth as much here.
+        (Elsewhere that would set one engine above all that were not tried yet.)
         """
         if group.spread < GROUP_SPREAD:
             return group
