@@ -59,7 +59,13 @@ class RunDirectoryError(UsageError):
 
 
 class MeasureError(StropError):
-    """A measurement could not be taken."""
+    """A measurement could not be taken.
+
+    Attributes:
+        arm: name of the arm that failed; empty where none did.
+    """
+
+    arm: str = ""
 
 
 class TargetError(MeasureError):

@@ -79,6 +79,11 @@ def test_the_plane_holds_the_original_every_judged_trial_and_the_result(record: 
     assert plane.points[-1].latency < plane.points[0].latency
     assert plane.limit == pytest.approx(0.9 * 0.98)
     assert not any("segfault" in label or "wrong" in label for label in labels), "what was not judged has no place"
+    fallen = Record(record.folder, record.plan, {**record.steps, "end": {"result": {**record.result("end"), "result": None}}})
+    refuted = pareto(fallen, trials, before, record.confirmed)
+    assert refuted is not None
+    last = refuted.points[-1]
+    assert (last.label, last.status, last.phase) == ("claimed, and refuted", "refuted", "confirm")
     assert pareto(record, [], before, record.confirmed) is None
     assert pareto(record, trials, (), None) is None
 

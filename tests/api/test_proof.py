@@ -49,13 +49,18 @@ def test_a_contribution_is_confirmed_or_screened_or_said_to_be_unknown() -> None
     ]
     assert (rows[0].phase, rows[0].reason) == ("confirm", "faster")
     assert rows[1].phase != "confirm"
-    assert "not measured alone" in rows[2].reason
+    assert rows[2].reason == "the budget did not allow it"
 
 
 def test_a_part_that_was_started_and_not_timed_is_as_good_as_not_measured() -> None:
     untimed = parts({"amp": 1.0}, amp={"text": "a recipe", "confirm": None})
     (row,) = proof.ablation(record(**untimed), {"kept": KEPT[:1]})
-    assert row.contribution is None and "not measured alone" in row.reason
+    assert row.contribution is None and "all that was gained" in row.reason
+
+
+def test_what_the_rest_needs_is_told_apart_from_what_the_budget_did_not_allow() -> None:
+    rows = proof.ablation(record(), {"kept": KEPT, "inseparable": ["model_serving_framework"]})
+    assert [row.reason for row in rows] == ["the budget did not allow it"] * 2 + ["the rest of the recipe cannot be without it"]
 
 
 @pytest.mark.parametrize(("adjusted", "verdict"), [(0.05, Verdict.FASTER), (0.051, Verdict.UNDECIDED)])

@@ -103,6 +103,8 @@ def test_the_first_free_name_beside_the_run_is_taken(place: Path) -> None:
         ("no claim", UsageError, "holds no confirmed claim about its recipe"),
         ("no run", RunDirectoryError, r"does not hold a run: plan\.json is missing"),
         ("workload gone", WorkloadError, "there is no workload file"),
+        ("workload changed", UsageError, "was changed since .* start a new run"),
+        ("compared", UsageError, "was made by strop compare; only runs of strop optimize"),
     ],
 )
 def test_what_cannot_be_repeated_says_why(
@@ -116,6 +118,14 @@ def test_what_cannot_be_repeated_says_why(
         (folder / "recipe.yaml").unlink()
     elif damage == "no claim":
         next((folder / "steps").glob("*confirm-*")).unlink()
+    elif damage == "workload changed":
+        source = Path(plan["reference"]["value"].partition(".py:")[0].removesuffix(".py") + ".py")
+        changed = shutil.copytree(source.parent, place / "changed") / source.name
+        changed.write_text(source.read_text() + "\n# another one\n")
+        value = plan["reference"]["value"].replace(str(source), str(changed))
+        write_json(folder / "plan.json", {**plan, "reference": {**plan["reference"], "value": value}})
+    elif damage == "compared":
+        write_json(folder / "plan.json", {"format": plan["format"], "command": "compare"})
     elif damage == "no run":
         (folder / "plan.json").unlink()
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from strop.errors import WorkloadError
 
 X = [torch.ones(1, 2) for _ in range(3)]
 FULL = Split(inputs=X, labels=[0, 1, 0])
+ONE = Split(inputs=X[:1], labels=[[0, 1, 0]])
 
 
 def make(**changed: Any) -> InferenceWorkload:
@@ -61,6 +63,10 @@ def test_a_split_gives_one_of_each_per_input(what: str, count: int) -> None:
         ({"confirming": Split(inputs=X)}, "needs labels, and the confirming split has none"),
         ({"quality": corpus_metric(lambda a, b: 0.0, name="F1"), "confirming": Split(inputs=X)}, "'F1' needs labels"),
         ({"quality": per_example(lambda a, b: 0.0, name="loss"), "screening": Split(inputs=X)}, "'loss' needs labels"),
+        (
+            {"quality": corpus_metric(lambda a, b: 0.0, name="F1"), "confirming": ONE},
+            "'F1' .* the confirming split has one input",
+        ),
     ],
 )
 def test_what_does_not_hold_together_is_said(changed: dict[str, Any], words: str) -> None:
@@ -177,3 +183,10 @@ def test_a_serving_workload_reads_times_and_rates_as_the_command_line_does() -> 
 def test_a_serving_workload_that_makes_no_sense_says_why(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(WorkloadError, match=words):
         ServingWorkload(bundle="b", **settings)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_labels_and_sources_may_be_arrays(kind: Any) -> None:
+    split = Split(inputs=X, labels=kind([0, 1, 0]), sources=np.array(["a", "a", "b"]))
+    assert list(map(int, split.labels or ())) == [0, 1, 0] and split.sources == ["a", "a", "b"]
+    assert Split(inputs=X).labels is None

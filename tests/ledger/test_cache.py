@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from strop.ledger.cache import CACHE_LIMIT, cache_folder, prune, publish
+from strop.ledger.cache import CACHE_LIMIT, cache_folder, prune, publish, touch
 
 
 def entry(folder: Path, name: str, size: int, age: int) -> Path:
@@ -104,3 +106,27 @@ def test_the_usual_limit_keeps_small_entries(tmp_path: Path) -> None:
     entry(tmp_path, "small", 100, 0)
     prune(tmp_path)
     assert names(tmp_path) == {"small"} and CACHE_LIMIT > 10**9
+
+
+def test_what_another_process_takes_away_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        entry(tmp_path, name, 100, 0)
+    stat = Path.stat
+
+    def vanishing(path: Path, **options: Any) -> Any:
+        if path.parent == tmp_path and path.name == "a" and sys._getframe(1).f_code.co_name == "_stat":
+            raise FileNotFoundError(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanishing)
+    prune(tmp_path, 50)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_is_in_use_is_forgotten_last(tmp_path: Path) -> None:
+    for name, age in (("used", 10), ("idle", 0)):
+        entry(tmp_path, name, 100, age)
+    touch(tmp_path / "used")
+    touch(tmp_path / "gone")
+    prune(tmp_path, 100)
+    assert (tmp_path / "used").exists() and not (tmp_path / "idle").exists()

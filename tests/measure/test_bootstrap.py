@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from strop.errors import MeasureError
+from strop.errors import MeasureError, WrongAnswersError
 from strop.measure.bootstrap import Indices, PairedMetric, judge_corpus
 from strop.measure.quality import Guard, judge_scores
 from strop.measure.ratios import FloatArray
@@ -96,7 +96,7 @@ def test_broken_metrics_are_an_error_not_a_verdict() -> None:
         judge_corpus(lambda i: (0.5, math.nan), 100, margin=0.1, metric="f1")
     rare = np.zeros(30)
     rare[0] = 1.0
-    with pytest.raises(MeasureError, match="finite numbers are needed"):
+    with pytest.raises(WrongAnswersError, match=r"gave nan on examples where the original has 0\.5"):
         judge_corpus(lambda i: (0.5, 0.5 if rare[i].any() else math.nan), 30, margin=0.1, metric="recall", resamples=200)
     with pytest.raises(MeasureError, match="two independent examples"):
         judge_corpus(means(np.zeros(1), np.zeros(1)), 1, margin=0.1, metric="m")
@@ -104,3 +104,20 @@ def test_broken_metrics_are_an_error_not_a_verdict() -> None:
         judge_corpus(means(np.zeros(3), np.zeros(3)), 3, margin=0.1, metric="m", clusters=["a", "b"])
     with pytest.raises(MeasureError, match="margin must be 0 or more"):
         judge_corpus(means(np.zeros(9), np.zeros(9)), 9, margin=-0.1, metric="m")
+
+
+def test_resamples_on_which_a_metric_is_undefined_are_drawn_again() -> None:
+    """One class has one example of thirty, so 36 % of the resamples lack it, and so does one jackknife group."""
+    rare, scores = np.arange(30) == 0, np.random.default_rng(4).normal(0, 0.01, 30)
+
+    def metric(i: Indices) -> tuple[float, float]:
+        return (0.5, 0.5 + float(scores[i].mean())) if rare[i].any() else (math.nan, math.nan)
+
+    found = judge_corpus(metric, 30, margin=0.1, metric="area", resamples=2000)
+    assert found.guard is Guard.HELD
+    everywhere = judge_corpus(means(np.full(30, 0.5), 0.5 + scores), 30, margin=0.1, metric="area", resamples=2000)
+    assert found.difference.low == pytest.approx(everywhere.difference.low, abs=0.001)
+    with pytest.raises(MeasureError, match=r"undefined, or fails, on .* of 200 resamples of 30 independent examples"):
+        judge_corpus(
+            lambda i: (0.5, 0.5) if len(set(i)) > 25 else (math.nan, math.nan), 30, margin=0.1, metric="m", resamples=200
+        )

@@ -110,10 +110,10 @@ def test_the_guard_is_told_in_words(guard: str, clause: str) -> None:
 
 def test_unmeasured_quality_is_said() -> None:
     assert "; quality not measured." in words.headline(replace(sample_report(), quality=()))
-    check = QualityCheck(metric="agreement", guard="not measured", note="speed only, no quality claim")
-    assert "; agreement not measured (speed only, no quality claim)." in words.headline(
-        replace(sample_report(), quality=(check,))
-    )
+    check = QualityCheck(metric="not judged", guard="not measured", note="speed only, no quality claim: weights are random")
+    headline = words.headline(replace(sample_report(), quality=(check,)))
+    assert "; speed only, no quality claim: weights are random." in headline and "not judged" not in headline
+    assert "; F1 not measured." in words.headline(replace(sample_report(), quality=(replace(check, metric="F1", note=""),)))
 
 
 @pytest.mark.parametrize(

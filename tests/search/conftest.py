@@ -130,7 +130,7 @@ class World:
     def seat(self, prepared: Prepared, name: str) -> Any:
         """A living arm."""
         self.alive += 1
-        return SimpleNamespace(prepared=prepared, name=name)
+        return SimpleNamespace(prepared=prepared, name=name, arm=SimpleNamespace(ended=False))
 
     @contextlib.contextmanager
     def seated(self, prepared: Prepared, name: str) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,7 +43,7 @@ def session(world: Any, **changes: Any) -> Any:
     made = world.session()
     made.request = Request(alpha=0.05)
     made.chance_to_confirm = lambda quality, alpha: quality.chance * (1.0 if alpha > 0.02 or quality.chance == 1 else 0.5)
-    made.out_of_time = lambda: True
+    made.reserved = math.inf  # no time is left to take recipes apart
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -160,6 +161,16 @@ def test_no_second_claim_is_begun_without_time_for_it(world: Any, monkeypatch: p
     found = choose.Found()
     choose_and_confirm(session(planted), Standing(stacks=[stack(planted, INT8, 1.8)]), found)
     assert [r for r, _ in asked] == [INT8] and found.result is None
+
+
+def test_a_second_claim_that_an_earlier_sitting_began_is_gone_on_with(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = recipe(model_serving_framework={"buckets": 3})
+    planted = world(lambda r: 0.0, limit=100.0)
+    planted.now, planted.steps[f"registered/{bare.key}"] = 100.0, {}
+    asked = confirming(monkeypatch, {INT8: False, bare: True})
+    found = choose.Found()
+    choose_and_confirm(session(planted), Standing(stacks=[stack(planted, INT8, 1.8)]), found)
+    assert [r for r, _ in asked] == [INT8, bare] and found.result is not None
 
 
 def test_without_the_lossy_part_only_what_is_still_legal_is_claimed(world: Any) -> None:

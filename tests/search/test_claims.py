@@ -9,6 +9,7 @@ import pytest
 
 from strop import catalogue
 from strop.contract.recipe import Recipe
+from strop.errors import MeasureError
 from strop.measure.multiplicity import holm
 from strop.measure.quality import judge_agreement
 from strop.measure.result import Verdict
@@ -30,7 +31,7 @@ SINGLE = recipe(static_quantization={}, model_serving_framework={})
 def measured(
     world: Any,
     monkeypatch: pytest.MonkeyPatch,
-    p: dict[str, float],
+    p: dict[str, Any],
     limit: float = 10_000.0,
     judged: dict[str, Any] | None = None,
 ) -> Any:
@@ -44,6 +45,8 @@ def measured(
         assert "registered/parts" in planted.steps, "the claims are registered before anything is measured"
         planted.now += 100.0
         planted.asked = name.removeprefix("part/")
+        if isinstance(found := p[planted.asked], Exception):
+            raise found
         return list(range(plan.rounds * plan.pairs))
 
     def judgement(ledger: Any, name: str, plan: Any, pairs: Any, points: Any) -> Any:
@@ -104,3 +107,10 @@ def test_a_single_choice_that_fell_to_the_guard_is_no_rival(
 def test_a_single_choice_with_wrong_answers_is_no_rival(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = measured(world, monkeypatch, P, judged={"wrong": "other shapes came"})
     assert ONE_SHOT not in planted.steps["registered/parts"]["rivals"]
+
+
+def test_a_rival_that_dies_takes_nothing_from_the_result(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = measured(world, monkeypatch, {**P, WITHOUT + "amp_optimizer": MeasureError("it hung")})
+    assert planted.steps["part/" + WITHOUT + "amp_optimizer"]["reason"] == "it hung"
+    assert planted.steps["part/" + WITHOUT + "static_quantization"]["confirm"] is not None
+    assert planted.steps["parts"]["adjusted"] == holm({**P, WITHOUT + "amp_optimizer": 1.0})

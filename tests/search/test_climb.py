@@ -12,6 +12,7 @@ import pytest
 from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
+from strop.errors import MeasureError
 from strop.measure.quality import QualityResult, judge_scores
 from strop.pipeline import Outcome
 from strop.search import climb as module
@@ -361,3 +362,58 @@ def test_the_next_training_is_thought_as_slow_as_the_first_one_was(world: Any) -
         return len(planted.fitted)
 
     assert trained(200.0) > trained(620.0) == 1
+
+
+def test_a_run_that_has_planned_its_claims_tries_nothing_new(world: Any) -> None:
+    """The plan names recipes of the trials on record; a faster one found later would take their place and be in no plan."""
+    planted = world(truth, limit=200.0)
+    first = climb(planted.session(), {})
+    planted.steps["registered/claims"] = []
+    tried, planted.limit = list(planted.tried), 10_000.0
+    again = climb(planted.session(), {})
+    assert planted.tried == tried and led(again) == led(first)
+    assert {trial.key for trial in again.trials} == {trial.key for trial in first.trials}
+    del planted.steps["registered/claims"]
+    climb(planted.session(), {})
+    assert len(planted.tried) > len(tried), "before that, time that is found is used"
+
+
+def climbed(world: Any) -> tuple[Any, Any, list[Any]]:
+    """A world, a climber that has found all it can, and its stacks but for the leader."""
+    planted = world(truth)
+    climber = module._Climber(planted.session(), {})
+    while (chosen := climber.next()) is not None:
+        climber.attempt(chosen)
+    trailing = [stack for stack in climber._standing.stacks if stack is not climber._standing.leader]
+    assert len(trailing) > 2
+    return planted, climber, trailing
+
+
+def test_only_the_leader_and_the_stack_in_use_have_living_arms(world: Any) -> None:
+    planted, climber, trailing = climbed(world)
+    assert planted.alive == 1
+    for stack in trailing:
+        assert climber._seat(stack) is climber._seat(stack) is stack.seat
+        assert planted.alive == 2
+    died = trailing[-1].seat
+    died.arm.ended = True
+    assert climber._seat(trailing[-1]) is not died and planted.alive == 2, "what died is started again"
+    climber.finish()
+    assert planted.alive == 0
+
+
+def test_a_stack_that_no_longer_runs_ends_its_additions_and_not_the_search(world: Any) -> None:
+    planted, climber, trailing = climbed(world)
+    session, told = climber._session, []
+
+    def dying(prepared: Any, name: str) -> Any:
+        raise MeasureError("it hung")
+
+    session.tell = lambda name, text="", **data: told.append((name, text))
+    session.bench.seat = dying
+    addition = next(p for p in climber._steps if p.against == trailing[0].recipe.key and p.recipe.key not in climber._tried)
+    climber._prepared[addition.recipe.key] = planted.answer(addition.recipe)
+    trials = len(climber._standing.trials)
+    climber.attempt(addition)
+    assert told == [("warning", f"{trailing[0].recipe} runs no more: it hung")]
+    assert len(climber._standing.trials) == trials and addition.recipe.key in climber._tried, "it is not asked again"

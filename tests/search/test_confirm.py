@@ -14,7 +14,7 @@ import pytest
 from strop import catalogue
 from strop.contract.draft import EngineOptions
 from strop.contract.recipe import Recipe
-from strop.errors import MeasureError, WrongAnswersError
+from strop.errors import MeasureError, WorkerDiedError, WrongAnswersError
 from strop.ledger.judgement import rejudge
 from strop.ledger.ledger import Ledger
 from strop.measure.plan import ConfirmPlan
@@ -63,6 +63,8 @@ class Planted:
         self.steps: list[str] = []
         self.told: list[str] = []
         self.tensors: Any = 1 << 20
+        self.odd: str | None = None
+        self.dying = ""
 
     def tell(self, name: str, text: str = "", **data: Any) -> None:
         self.told.append(name)
@@ -74,8 +76,21 @@ class Planted:
     def opened(self, what: Prepared, name: str) -> Iterator[Any]:
         yield SimpleNamespace(prepared=what)
 
+    def insane(self, original: Any, candidate: Any, fidelity: Any) -> str | None:
+        return self.odd
+
+    def die(self, when: str) -> None:
+        arm, _, then = self.dying.partition(" ")
+        if then == when:
+            error = WorkerDiedError(f"arm {arm} died {when}")
+            error.arm = arm
+            raise error
+
     def examine(self, split: str, original: Any, candidate: Any, alpha: float) -> Any:
+        if self.lost is None:
+            return None
         self.steps.append(f"examined at {alpha}")
+        self.die("answering")
         if self.lost is not None and self.lost < 0:
             raise WrongAnswersError("the metric fails on its answers")
         ours, theirs = np.ones(2000), np.ones(2000)
@@ -84,6 +99,7 @@ class Planted:
 
     def confirm(self, name: str, baseline: Any, candidate: Any, plan: ConfirmPlan, told: Any, fits: Any) -> Any:
         self.steps.append("timed")
+        self.die("timed")
         noise = np.random.default_rng(0)
         pairs = []
         for number in range(min(self.rounds, plan.rounds)):
@@ -214,3 +230,32 @@ def test_without_time_for_it_memory_is_not_measured(ledger: Ledger) -> None:
     session.left = 5.0
     claim = confirmed(session)
     assert claim.holds and claim.row is not None and claim.row["tensors"] == {}
+
+
+@pytest.mark.parametrize("lost", [0, None])
+def test_answers_that_are_plainly_wrong_claim_nothing_even_where_no_quality_is_claimed(lost: int | None, ledger: Ledger) -> None:
+    """A stack less its lossy part was never tried, so nobody has looked at its answers before."""
+    session = Planted(ledger, lost=lost)
+    session.odd = "output 0 is 1.4 away"
+    claim = confirmed(session)
+    assert claim.problem == "wrong: output 0 is 1.4 away" and session.steps == []
+
+
+@pytest.mark.parametrize("when", ["answering", "timed"])
+def test_a_candidate_that_dies_has_lost_its_claim_and_the_run_goes_on(when: str, ledger: Ledger) -> None:
+    session = Planted(ledger)
+    session.dying = f"candidate {when}"
+    claim = confirmed(session)
+    assert not claim.holds and f"it failed to run: arm candidate died {when}" in claim.problem and claim.comparisons == {}
+    session.dying = ""
+    assert confirmed(session).problem == claim.problem, "it is on record"
+
+
+@pytest.mark.parametrize("when", ["answering", "timed"])
+def test_an_original_that_dies_is_not_held_against_the_candidate(when: str, ledger: Ledger) -> None:
+    session = Planted(ledger)
+    session.dying = f"baseline {when}"
+    with pytest.raises(WorkerDiedError):
+        confirmed(session)
+    session.dying = ""
+    assert confirmed(session).holds, "a later sitting measures it"

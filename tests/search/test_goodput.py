@@ -88,7 +88,7 @@ class World:
             raise fault
         account = Account({"url": "http://x", "model": "b"}, sent=1)
         return SimpleNamespace(
-            prepared=prepared, name=name, account=account, seconds=3.0, uses=0, marks=MARKS,
+            prepared=prepared, name=name, account=account, seconds=3.0, uses=0, marks=MARKS, arm=SimpleNamespace(ended=False),
             profile={POINT: PointProfile(call_seconds=1.35, discards=0)},
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from strop import catalogue
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.diagnose.suggest import RULES
+from strop.errors import MeasureError
 from strop.measure.result import Finding, Verdict
 from strop.search import optimize as module
 from strop.search.optimize import UNLIKELY, Search, describe, search
@@ -57,6 +58,11 @@ class Scene:
         found.confirmations.append((leader, SimpleNamespace(row={} if self.holds else None)))  # type: ignore[arg-type]
         found.result = leader if self.holds else None
 
+    def diagnose(self, seat: Any, method: str, arguments: Any, timeout: float) -> Any:
+        if isinstance(self.diagnosis, Exception):
+            raise self.diagnosis
+        return self.diagnosis
+
     def digest(self, point: str, index: int) -> str:
         return self.digests[0] if len(self.digests) == 1 else self.digests.pop()
 
@@ -65,7 +71,7 @@ class Scene:
         arm = SimpleNamespace(digest=self.digest, points={"batch 1": 64})
         session.original = lambda: SimpleNamespace(prepared=self.world.answer(Recipe()), profile={}, arm=arm)
         session.ledger.folder = Path("run")
-        session.bench.call = lambda seat, method, arguments, timeout: self.diagnosis
+        session.bench.call = self.diagnose
         session.tell = lambda name, text="", **data: self.warnings.append(text) if name == "warning" else None
         return search(session)
 
@@ -99,7 +105,7 @@ def test_a_refuted_claim_has_no_parts(scene: Scene) -> None:
 def test_a_placebo_that_was_kept_forbids_every_claim_of_the_run(scene: Scene) -> None:
     scene.doubt = Finding(code="placebo-kept", message="planted")
     found = scene.search()
-    assert found.result is None and "claim_parts" not in scene.order
+    assert found.result is None and scene.order == ["_calibrate", "doubt"], "its time is not spent on what cannot be claimed"
     assert found.findings == [scene.doubt]
 
 
@@ -152,3 +158,10 @@ def test_on_an_accelerator_neither_roofs_nor_bottlenecks_are_measured_and_usual_
     scene.world.traits = scene.world.traits | {Trait.ACCELERATOR}
     scene.search()
     assert "measure_roofs" not in scene.order and scene.gains == {}
+
+
+def test_a_diagnosis_that_fails_costs_the_order_and_not_the_run(scene: Scene) -> None:
+    scene.diagnosis = MeasureError("planted: no answer within 120 s")  # type: ignore[assignment]
+    found = scene.search()
+    assert found.result is not None and scene.gains == {}
+    assert scene.warnings == ["no diagnosis: planted: no answer within 120 s; usual gains say what is tried first"]

@@ -9,6 +9,7 @@ import pytest
 
 from strop import catalogue
 from strop.contract.recipe import Recipe
+from strop.errors import MeasureError
 from strop.pipeline import Outcome
 from strop.search.prune import PRUNE_SECONDS, prune
 
@@ -61,3 +62,27 @@ def test_a_rest_that_cannot_be_prepared_says_nothing_about_the_part(world: Any) 
     left, table = prune(planted.session(), planted.answer(STACK))
     assert left.recipe == STACK
     assert [name for name, _ in table] == ["static_quantization"]
+
+
+def test_a_rest_that_cannot_be_run_says_nothing_about_the_part(world: Any) -> None:
+    planted = world(worth(amp_optimizer=0.3, static_quantization=0.5))
+    session, seated = planted.session(), planted.seated
+
+    def dying(prepared: Any, name: str) -> Any:
+        if prepared.recipe == STACK.without(18):
+            raise MeasureError("it hung")
+        return seated(prepared, name)
+
+    session.bench.seated = dying
+    left, table = prune(session, planted.answer(STACK))
+    assert left.recipe == STACK and [name for name, _ in table] == ["static_quantization"]
+
+
+def test_a_later_sitting_without_time_claims_what_remained(world: Any) -> None:
+    """Else it would claim the whole stack after the pruned one was judged: a second look at data that judge once."""
+    planted = world(worth(amp_optimizer=0.0, static_quantization=0.5), limit=1000.0)
+    first, table = prune(planted.session(), planted.answer(STACK))
+    planted.now = 1000.0
+    again, same = prune(planted.session(), planted.answer(STACK))
+    assert again.recipe == first.recipe == STACK.without(18)
+    assert [(name, trial.row) for name, trial in same] == [(name, trial.row) for name, trial in table]

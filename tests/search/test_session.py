@@ -36,7 +36,13 @@ class Parts:
 
     def seat(self, prepared: Any, name: str) -> Any:
         self.living.append(
-            SimpleNamespace(name=name, uses=0, seconds=6.0, profile={"p": PointProfile(call_seconds=0.02, discards=0)})
+            SimpleNamespace(
+                name=name,
+                uses=0,
+                seconds=6.0,
+                profile={"p": PointProfile(call_seconds=0.02, discards=0)},
+                arm=SimpleNamespace(ended=False),
+            )
         )
         return self.living[-1]
 
@@ -63,6 +69,15 @@ class Parts:
             budget=Budget(LIMIT, lambda: self.now),
             baseline=any_,
         )
+
+
+def test_an_original_that_died_is_replaced() -> None:
+    parts = Parts()
+    session = parts.session()
+    first: Any = session.original()
+    first.arm.ended = True
+    second = session.original()
+    assert second is not first and parts.living == [second]
 
 
 def test_the_original_is_started_when_needed_and_replaced_after_it_has_served() -> None:

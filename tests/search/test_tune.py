@@ -70,7 +70,7 @@ class World:
                 raise self.faults[instruction.number]
         self.alive += 1
         profile = {POINT: PointProfile(call_seconds=self.seconds(prepared.recipe), discards=0)}
-        arm = SimpleNamespace(peak_memory=lambda: SimpleNamespace(peak=1000))
+        arm = SimpleNamespace(peak_memory=lambda: SimpleNamespace(peak=1000), ended=False)
         marks = {"loaded": 3.0, "first_output": 4.0}
         return SimpleNamespace(prepared=prepared, arm=arm, profile=profile, marks=marks, seconds=5.0, uses=0)
 

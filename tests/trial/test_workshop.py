@@ -252,7 +252,9 @@ def test_an_arm_opens_what_was_prepared_and_answers_as_the_original(scene: Scene
     (done,) = scene.shop.prepare([recipe], LONG)
     assert done.ready, done.preparation.reason
     assert (done.options.threads, done.options.pin) == (1, True)
+    os.utime(done.folder, (1000.0, 1000.0))
     spec = scene.shop.arm(done, "candidate", environment={"MORE": "1"})
+    assert done.folder.stat().st_mtime > 1000.0, "what is in use is not forgotten by the cache"
     wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_PROC_BIND": "close", "OMP_PLACES": "cores", "MORE": "1"}
     assert (spec.name, dict(spec.environment)) == ("candidate", wanted)
     assert spec.memory_limit is not None

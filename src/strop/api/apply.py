@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def apply(
             problem = legal(chosen, session.workload.traits)
             if problem:
                 raise RecipeError(f"{problem}.")
-            (prepared,) = session.prepare([chosen])
+            (prepared,) = session.workshop.prepare([chosen], math.inf)
             if not prepared.ready:
                 raise PrepareError(f"{chosen}: {prepared.preparation.outcome.value}: {prepared.preparation.reason}")
             origin = Origin(

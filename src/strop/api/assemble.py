@@ -175,7 +175,8 @@ def _fate(row: Mapping[str, Any], record: Record, result: str | None) -> tuple[s
     if claimed.unsound:
         return (claimed.quality.guard.value if claimed.quality else "wrong"), f"claimed, and refuted: {claimed.unsound}"
     if claimed.row is not None and claimed.problem:
-        return claimed.comparisons["all"].verdict.value, f"claimed, and refuted: {claimed.problem}"
+        judged = claimed.comparisons
+        return (judged["all"].verdict.value if judged else "failed to run"), f"claimed, and refuted: {claimed.problem}"
     tested = {name.partition("/")[2] for name in record.steps if name.startswith(("quality/", "confirm/"))}
     chance = next((claim.get("chance") for claim in claims[len(tested) :] if claim["recipe"] == key), None)
     if result is not None and chance is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def _prepared(session: Session, recipes: Sequence[Recipe]) -> list[Prepared]:
     for recipe in recipes:
         if problem := legal(recipe, session.workload.traits):
             raise RecipeError(f"{recipe}: {problem}.")
-    both = session.prepare(recipes)
+    both = session.workshop.prepare(recipes, math.inf)
     for prepared in both:
         if not prepared.ready:
             raise PrepareError(f"{prepared.recipe}: {prepared.preparation.outcome.value}: {prepared.preparation.reason}")

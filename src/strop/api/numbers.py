@@ -53,7 +53,9 @@ def pareto(
     if confirmed is not None and held is not None and "result" in held:
         speedup = read_comparisons(confirmed["confirm"])[point].speedup.estimate
         final = QualityResult.from_json(held["result"]).candidate
-        places.append(ParetoPoint(label="result", latency=before / speedup, quality=final, phase="confirm", status="kept"))
+        kept = (record.result("end") or {"result": None})["result"] is not None
+        label, status = ("result", "kept") if kept else ("claimed, and refuted", "refuted")
+        places.append(ParetoPoint(label=label, latency=before / speedup, quality=final, phase="confirm", status=status))
     limit = first.baseline - first.margin if first.higher_is_better else first.baseline + first.margin
     return Pareto(point=point, metric=first.metric, points=tuple(places), limit=limit, higher_is_better=first.higher_is_better)
 

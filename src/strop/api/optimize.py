@@ -25,6 +25,7 @@ from strop.contract.draft import Facts
 from strop.contract.instruction import Entry, Instruction, identity
 from strop.contract.quality import MaxDrop, Quality, unjudged
 from strop.contract.recipe import Recipe
+from strop.contract.ties import Trait
 from strop.contract.workload import InferenceWorkload, ServingWorkload, TrainingWorkload, Workload
 from strop.errors import UsageError, did_you_mean
 from strop.ledger.files import seal, write_atomic, write_json
@@ -36,7 +37,8 @@ from strop.report.html import render_html
 from strop.report.model import RunReport
 from strop.search.goodput import improve
 from strop.search.optimize import Search, search
-from strop.search.proposals import groups, variants
+from strop.search.placebo import PLACEBO_KEPT
+from strop.search.proposals import groups, removals, variants
 from strop.search.request import Request
 from strop.search.session import Session
 from strop.search.tune import tune
@@ -211,7 +213,7 @@ def _note_workload(ledger: Ledger, reference: Reference, quality: Quality) -> No
 def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any]:
     """Write bundle and recipe, and return how the run ended."""
     last = found.confirmations[-1][1] if found.confirmations else None
-    short = [f"{f.message}; {f.advice}" for f in found.findings if f.code == "budget-too-small"]
+    short = [f"{f.message}; {f.advice}" for f in found.findings if f.code in ("budget-too-small", PLACEBO_KEPT)]
     reason = last.problem if last is not None else "".join(short) or nothing_kept(found.standing.trials)
     kept = found.result
     if kept is not None and last is not None:
@@ -236,9 +238,16 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
     return {
         **ending(kept.recipe if kept else None, reason, found.findings),
         "ablation": [[name, trial.row] for name, trial in found.ablation],
+        "inseparable": _inseparable(kept.recipe, session.workload.traits) if kept else [],
         "untried": found.standing.untried,
         "measuring": session.bench.measuring,
     }
+
+
+def _inseparable(recipe: Recipe, start: frozenset[Trait]) -> list[str]:
+    """Return the instructions without which the rest of a recipe cannot be."""
+    removable = {instruction.name for instruction, _ in removals(recipe, start)}
+    return [instruction.name for instruction in recipe if instruction.name not in removable]
 
 
 def _close(ledger: Ledger, observer: Observer, report_of: Callable[[Path, float], RunReport]) -> Result:

@@ -22,7 +22,7 @@ from strop.search.claims import ONE_SHOT, WITHOUT
 GUARD_WORDS = {"held": "held", "worse quality": "broken", "unproven quality": "unproven"}
 MARKS = {
     "interpreter_up": "interpreter up",
-    "imported": "engine imported",
+    "imported": "strop imported",
     "loaded": "artefact open",
     "first_output": "first answer",
 }
@@ -30,7 +30,7 @@ MARKS = {
 
 def ablation(record: Record, end: Mapping[str, Any]) -> tuple[Ablation, ...]:
     """What each kept instruction contributes: confirmed where time allowed, else from screening."""
-    screened = dict(end.get("ablation", []))
+    screened, bound = dict(end.get("ablation", [])), set(end.get("inseparable", ()))
     rows = []
     for name in end["kept"]:
         plain = name.partition(" ")[2]
@@ -48,8 +48,10 @@ def ablation(record: Record, end: Mapping[str, Any]) -> tuple[Ablation, ...]:
         elif row is not None and row["screen"]:
             interval = read_comparisons(row["screen"])["all"].speedup
             rows.append(Ablation(instruction=name, contribution=interval, verdict="kept"))
+        elif len(end["kept"]) == 1:
+            rows.append(Ablation(instruction=name, reason="it is the whole recipe: all that was gained"))
         else:
-            reason = "not measured alone: the rest of the recipe cannot be without it, or no time was left"
+            reason = "the rest of the recipe cannot be without it" if plain in bound else "the budget did not allow it"
             rows.append(Ablation(instruction=name, reason=reason))
     return tuple(rows)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from strop.api.record import Record
 from strop.api.run import open_ledger, open_session
 from strop.catalogue import read_recipe
 from strop.errors import RunDirectoryError, UsageError, WorkloadError
-from strop.ledger.files import read_json, seal
+from strop.ledger.files import seal
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.confirm import rerun_interval
 from strop.measure.plan import ConfirmPlan
@@ -58,12 +61,17 @@ def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer 
         Then and now for every operating point and over all of them.
 
     Raises:
-        UsageError: the run kept nothing, or used a live object.
+        UsageError: the run kept nothing, or used a live object; or the workload is not what it was.
     """
     folder = Path(run).resolve()
     if not (folder / "plan.json").exists():
         raise RunDirectoryError(f"{run} does not hold a run: plan.json is missing.")
-    plan, recipe_file = read_json(folder / "plan.json"), folder / "recipe.yaml"
+    record = Record.read(folder)
+    plan, recipe_file = record.plan, folder / "recipe.yaml"
+    if plan["command"] != "optimize":
+        raise UsageError(
+            f"{folder} was made by strop {plan['command']}; only runs of strop optimize make a claim to measure again."
+        )
     if plan.get("reference") is None:
         raise WorkloadError(f"{folder} was made from a live object, which no other process can rebuild; only files can be rerun.")
     if plan.get("trains") or plan.get("serves"):
@@ -72,16 +80,19 @@ def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer 
     if not recipe_file.exists():
         raise UsageError(f"{folder} kept nothing, so there is no claim to measure again.")
     recipe = read_recipe(recipe_file)
-    then = _recorded(folder, recipe.key)
+    then, reference = _recorded(record, recipe.key), Reference(**plan["reference"])
+    workload = reference.load()
+    if reference.digest() != record.result("workload")["digest"]:
+        raise UsageError(f"{reference.value} was changed since {folder} was made; start a new run by strop optimize.")
     request = replace(Request.from_json(plan["request"]), seed=plan["request"]["seed"] + 1)
     registered = ConfirmPlan.from_json(then["plan"])
     place = Path(out) if out is not None else _free(folder)
     told = {"command": "rerun", "version": plan["version"], "name": plan["name"], "request": request.to_json(), "of": folder.name}
     with (
         open_ledger(place, {**told, "reference": plan["reference"], "started": plan["started"]}, resume=False) as ledger,
-        open_session(Reference(**plan["reference"]), request, ledger, observer, fresh=True) as session,
+        open_session(reference, request, ledger, observer, loaded=workload, fresh=True) as session,
     ):
-        (result,) = session.prepare([recipe])
+        (result,) = session.workshop.prepare([recipe], math.inf)
         if not result.ready:
             raise UsageError(f"the recipe of {folder} can no longer be prepared: {result.preparation.reason}")
         name = f"confirm/{recipe.key}"
@@ -98,13 +109,12 @@ def rerun(run: str | Path, *, out: str | Path | None = None, observer: Observer 
     )
 
 
-def _recorded(folder: Path, key: str) -> dict[str, Any]:
-    for path in sorted((folder / "steps").glob("*.json")):
-        step = read_json(path)
-        if step["key"] == f"confirm/{key}":
-            recorded: dict[str, Any] = step["result"]["confirm"]
-            return recorded
-    raise UsageError(f"{folder} holds no confirmed claim about its recipe.")
+def _recorded(record: Record, key: str) -> Mapping[str, Any]:
+    row = record.result(f"confirm/{key}")
+    if row is None or row["confirm"] is None:
+        raise UsageError(f"{record.folder} holds no confirmed claim about its recipe.")
+    recorded: Mapping[str, Any] = row["confirm"]
+    return recorded
 
 
 def _free(folder: Path) -> Path:

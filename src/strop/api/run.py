@@ -110,7 +110,7 @@ def open_session(
             materials=materials,
             workshop=workshop,
             bench=bench,
-            examiner=Examiner(workload, materials, ledger, bench, request.max_drop, request.alpha),
+            examiner=Examiner(workload, materials, ledger, bench, request.max_drop, request.alpha, longest=request.budget),
             host=host,
             budget=budget,
             baseline=baseline,

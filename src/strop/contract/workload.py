@@ -36,8 +36,11 @@ class Split:
 
     def __post_init__(self) -> None:
         for what, values in (("labels", self.labels), ("sources", self.sources)):
-            if values is not None and len(values) != len(self.inputs):
+            if values is None:
+                continue
+            if len(values) != len(self.inputs):
                 raise WorkloadError(f"a split has {len(self.inputs)} inputs but {len(values)} {what}; give one per input.")
+            object.__setattr__(self, what, list(values))  # an array of them has no truth value
 
 
 NO_DATA = Split(inputs=())
@@ -113,6 +116,11 @@ class InferenceWorkload:
                 )
             if split.labels is None and not self.quality.against_original:
                 raise WorkloadError(f"quality {self.quality.name!r} needs labels, and the {name} split has none.")
+            if self.quality.metric is not None and len(split.inputs) < 2:
+                raise WorkloadError(
+                    f"quality {self.quality.name!r} is one number for a whole split, judged by drawing from its inputs, and the "
+                    f"{name} split has one input; give its examples as more inputs."
+                )
 
     @property
     def splits(self) -> dict[str, Split]:

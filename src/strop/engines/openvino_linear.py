@@ -95,8 +95,12 @@ def _follower(node: Node) -> Node | None:
 
 
 def _per_channel(value: Output, node: Node) -> bool:
-    shape, channels = list(value.get_shape()), node.output(0).get_partial_shape()[-1].get_length()
-    return shape == [1] * (len(shape) - 1) + [channels]
+    shape = list(value.get_shape())
+    return shape == [1] * (len(shape) - 1) + [_channel_count(node)]
+
+
+def _channel_count(node: Node) -> int:
+    return int(node.output(0).get_partial_shape()[-1].get_length())
 
 
 def _moved(reader: Node, before: Node, answer: Node) -> Node:
@@ -107,8 +111,7 @@ def _moved(reader: Node, before: Node, answer: Node) -> Node:
         if value.get_node() == before:
             inputs.append(answer.output(0))
         elif reader.get_type_name() in _BY_CHANNEL:
-            channels = before.output(0).get_partial_shape()[-1].get_length()
-            inputs.append(opset13.reshape(value, opset13.constant([1, channels, 1]), False).output(0))
+            inputs.append(opset13.reshape(value, opset13.constant([1, _channel_count(before), 1]), False).output(0))
         else:
             inputs.append(value)
     moved = clone(reader, inputs)

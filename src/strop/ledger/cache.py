@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -42,9 +43,23 @@ def prune(folder: Path, limit: Bytes = CACHE_LIMIT) -> None:
         return
     places = [folder, folder / "graphs"]
     folders = [p for place in places if place.is_dir() for p in place.iterdir() if p.is_dir() and p not in places]
-    entries = sorted(folders, key=lambda p: p.stat().st_mtime, reverse=True)
+    ages = {entry: stat.st_mtime for entry in folders if (stat := _stat(entry)) is not None}
     total = 0
-    for entry in entries:
-        total += sum(f.stat().st_size for f in entry.rglob("*") if f.is_file())
+    for entry in sorted(ages, key=lambda entry: ages[entry], reverse=True):
+        total += sum(stat.st_size for f in entry.rglob("*") if f.is_file() and (stat := _stat(f)) is not None)
         if total > limit:
             shutil.rmtree(entry, ignore_errors=True)
+
+
+def touch(entry: Path) -> None:
+    """Note that an entry is in use, so that another process does not take it for one that nobody needs."""
+    with contextlib.suppress(OSError):  # a cache on a read-only disk forgets nothing either
+        os.utime(entry)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Look at what another process may move or remove meanwhile."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,12 @@ def record_corpus(
         settings: metric (its name), margin, higher_is_better, alpha, resamples and seed of
             :func:`strop.measure.bootstrap.judge_corpus`.
     """
-    asked: list[tuple[float, float]] = []
+    asked: list[tuple[float, float] | None] = []  # nothing where the metric is undefined, for which JSON has no number
 
     def remember(chosen: Any) -> tuple[float, float]:
-        baseline, candidate = values(chosen)
-        asked.append((float(baseline), float(candidate)))
-        return asked[-1]
+        baseline, candidate = map(float, values(chosen))
+        asked.append((baseline, candidate) if math.isfinite(baseline) and math.isfinite(candidate) else None)
+        return baseline, candidate
 
     judge_corpus(remember, n, clusters=sources, **settings)
     columns: dict[str, Any] = {"values": asked, "n": n, "sources": sources}
@@ -84,9 +85,10 @@ def rejudge_quality(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     rest = iter(columns["values"])
 
     def recorded(chosen: Any) -> tuple[float, float]:
-        value = next(rest, None)
-        if value is None:
-            raise LedgerError(f"{record['samples']['file']} holds fewer values than the verdict needs.")
-        return value[0], value[1]
+        try:
+            value = next(rest)
+        except StopIteration:
+            raise LedgerError(f"{record['samples']['file']} holds fewer values than the verdict needs.") from None
+        return (value[0], value[1]) if value is not None else (math.nan, math.nan)
 
     return judge_corpus(recorded, columns["n"], clusters=columns["sources"], **settings).to_json()

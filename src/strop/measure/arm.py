@@ -133,6 +133,11 @@ class Arm:
         return dict(self._ask("stats", {}, timeout))
 
     @property
+    def ended(self) -> bool:
+        """Whether its process is gone, as far as its last request told."""
+        return bool(self._ended)
+
+    @property
     def parked(self) -> bool:
         """Whether the whole process group is stopped."""
         return self._process.stopped
@@ -197,6 +202,13 @@ class Arm:
         self.close()
 
     def _ask(self, request: str, arguments: Mapping[str, Any], timeout: Seconds) -> Any:
+        try:
+            return self._answer(request, arguments, timeout)
+        except MeasureError as error:
+            error.arm = self.name
+            raise
+
+    def _answer(self, request: str, arguments: Mapping[str, Any], timeout: Seconds) -> Any:
         if self._ended:
             raise WorkerDiedError(f"arm {self.name!r} {self._ended}; start a new one.")
         deadline = time.monotonic() + timeout

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from strop.errors import MeasureError
+from strop.errors import MeasureError, WrongAnswersError
 from strop.measure.quality import QualityResult, build_result
 from strop.measure.ratios import FloatArray
 from strop.measure.result import Finding
@@ -24,6 +24,8 @@ PairedMetric = Callable[[Indices], tuple[float, float]]
 
 JACKKNIFE_GROUPS = 200
 SMALL_SAMPLE = 50
+REDRAWS = 20
+"""How often resamples on which a metric is undefined are drawn again, before that is given up."""
 
 
 def judge_corpus(
@@ -41,7 +43,8 @@ def judge_corpus(
     """Judge a metric that has one value for a whole evaluation set.
 
     Args:
-        values: the metric of both arms on the examples with these indices.
+        values: the metric of both arms on the examples with these indices; NaN where it is undefined, as an area under a curve
+            is where one class is missing. Resamples on which it is undefined for the original are drawn again.
         n: examples.
         margin: largest loss allowed, positive, in the metric's own unit.
         metric: name shown in reports.
@@ -52,29 +55,27 @@ def judge_corpus(
         seed: of the resampling.
 
     Raises:
-        MeasureError: the metric gave something that is not a finite number, or there are fewer than two independent units.
+        MeasureError: the metric is no finite number for all examples together, or undefined on most resamples, or there are
+            fewer than two independent units.
+        WrongAnswersError: it is undefined on a resample for the candidate alone.
     """
     units = _units(clusters, n, metric)
     sign = 1.0 if higher_is_better else -1.0
     if not (math.isfinite(margin) and margin >= 0):
         raise MeasureError(f"quality {metric!r}: the margin must be 0 or more; got {margin!r}")
 
-    def both(chosen: Sequence[Indices]) -> tuple[float, float]:
-        pair = values(np.concatenate(chosen))
-        if not all(math.isfinite(value) for value in pair):
-            raise MeasureError(
-                f"quality {metric!r} gave baseline {pair[0]!r} and candidate {pair[1]!r}; finite numbers are needed"
-            )
-        return float(pair[0]), float(pair[1])
-
     def gain(chosen: Sequence[Indices]) -> float:
-        first, second = both(chosen)
+        first, second = values(np.concatenate(chosen))
+        if math.isfinite(first) and not math.isfinite(second):  # to draw again would leave out where it is worst
+            raise WrongAnswersError(f"quality {metric!r} gave {second!r} on examples where the original has {first!r}")
         return sign * (second - first)
 
-    baseline, candidate = both(units)
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, len(units), size=(resamples, len(units)))
-    samples = np.sort([gain([units[place] for place in row]) for row in draws])
+    baseline, candidate = map(float, values(np.concatenate(units)))
+    if not (math.isfinite(baseline) and math.isfinite(candidate)):
+        raise MeasureError(
+            f"quality {metric!r} gave baseline {baseline!r} and candidate {candidate!r}; finite numbers are needed"
+        )
+    samples = _samples(units, gain, resamples, seed, metric)
     bounds = _bca(samples, sign * (candidate - baseline), _jackknife(units, gain), alpha)
     findings: tuple[Finding, ...] = ()
     if len(units) < SMALL_SAMPLE:
@@ -96,6 +97,26 @@ def judge_corpus(
     )
 
 
+def _samples(
+    units: Sequence[Indices], gain: Callable[[Sequence[Indices]], float], resamples: int, seed: int, metric: str
+) -> FloatArray:
+    """Return the sorted gains of as many resamples on which the metric is defined."""
+    generator = np.random.default_rng(seed)
+    defined: list[float] = []
+    for _ in range(REDRAWS):
+        draws = generator.integers(0, len(units), size=(resamples - len(defined), len(units)))
+        drawn = [gain([units[place] for place in row]) for row in draws]
+        defined += [value for value in drawn if math.isfinite(value)]
+        if len(defined) == resamples:
+            return np.sort(defined)
+        if 2 * len(defined) < resamples:
+            break
+    raise MeasureError(
+        f"quality {metric!r} is undefined, or fails, on {resamples - len(defined)} of {resamples} resamples of {len(units)} "
+        f"independent examples; give more of them, of every class"
+    )
+
+
 def _units(clusters: Sequence[object] | None, n: int, metric: str) -> list[Indices]:
     if clusters is not None and len(clusters) != n:
         raise MeasureError(f"quality {metric!r}: {len(clusters)} sources were named for {n} examples")
@@ -114,14 +135,14 @@ def _jackknife(units: Sequence[Indices], gain: Callable[[Sequence[Indices]], flo
     for group in groups:
         left_out = set(group.tolist())
         values.append(gain([unit for place, unit in enumerate(units) if place not in left_out]))
-    return np.array(values, dtype=np.float64)
+    return np.array([value for value in values if math.isfinite(value)], dtype=np.float64)
 
 
 def _bca(samples: FloatArray, estimate: float, left_out: FloatArray, alpha: float) -> tuple[float, float]:
     """Return the bias-corrected, accelerated one-sided bounds."""
     below = float(np.mean(samples < estimate) + np.mean(samples == estimate) / 2)
     bias = float(special.ndtri(min(max(below, 1 / len(samples)), 1 - 1 / len(samples))))
-    away = left_out.mean() - left_out
+    away = left_out.mean() - left_out if len(left_out) else left_out
     spread = float((away**2).sum())
     acceleration = float((away**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
     ends = []

@@ -172,7 +172,7 @@ class ParetoPoint:
     """One recipe in the latency–quality plane.
 
     Attributes:
-        label: trial id or ``"original"``, ``"result"``.
+        label: recipe in words, ``"original"``, ``"result"``, or ``"claimed, and refuted"``.
         latency: seconds.
         quality: value of the metric.
         phase: ``"screen"`` or ``"confirm"``.

@@ -142,7 +142,7 @@ def _quality_clause(checks: tuple[QualityCheck, ...]) -> str:
         return "; quality not measured."
     check = checks[0]
     if check.guard == "not measured" or check.baseline is None or check.result is None:
-        return f"; {check.metric} not measured{f' ({check.note})' if check.note else ''}."
+        return f"; {check.note or f'{check.metric} not measured'}."
     values = f"{check.metric} {number(check.baseline)} → {number(check.result)}"
     guard = {
         "held": "within the quality budget",

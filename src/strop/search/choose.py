@@ -75,17 +75,18 @@ class Claim:
 def choose_and_confirm(session: Session, standing: Standing, found: Found) -> None:
     """Test the planned claims in order until one holds, while time is left."""
     for claim in registered_claims(session, claimable(session, standing)):
-        timing = least_rounds(session.request) * session.round_seconds
-        if found.confirmations and session.budget.left < timing:
-            session.tell("warning", f"no time is left to confirm {claim.option.recipe} in its place", level=Level.WARNING)
+        recipe, timing = claim.option.recipe, least_rounds(session.request) * session.round_seconds
+        begun = session.ledger.done(f"registered/{recipe.key}")
+        if found.confirmations and session.budget.left < timing and not begun:
+            session.tell("warning", f"no time is left to confirm {recipe} in its place", level=Level.WARNING)
             return
-        (prepared,) = session.prepare([claim.option.recipe], keep=timing)
+        (prepared,) = session.prepare([recipe], keep=timing)
+        if prepared.ready and not found.confirmations:
+            prepared, found.ablation = prune(session, prepared)
         if not prepared.ready:
-            unready = f"{claim.option.recipe} cannot be confirmed: {prepared.preparation.reason}"
+            unready = f"{prepared.recipe} cannot be confirmed: {prepared.preparation.reason}"
             session.tell("warning", unready, level=Level.WARNING)
             continue
-        if not found.confirmations and not session.out_of_time():
-            prepared, found.ablation = prune(session, prepared)
         confirmation = confirm(session, prepared, claim.option.screened, claim.alpha)
         found.confirmations.append((prepared, confirmation))
         if confirmation.holds:

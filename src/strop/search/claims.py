@@ -11,6 +11,7 @@ from typing import Any
 
 from strop import catalogue
 from strop.contract.recipe import Recipe
+from strop.errors import MeasureError
 from strop.ledger.judgement import read_comparisons, record_judgement
 from strop.measure.multiplicity import holm
 from strop.measure.plan import ConfirmPlan
@@ -84,7 +85,10 @@ def _measure(session: Session, result: Prepared, name: str, recipe: Recipe, plan
     if not rival.ready:
         return row
     session.tell("part.started", f"confirming what the result gains over {name} ({recipe})")
-    pairs = session.bench.confirm(f"part/{name}", rival, result, plan, fits=lambda seconds: session.budget.left > seconds)
+    try:
+        pairs = session.bench.confirm(f"part/{name}", rival, result, plan, fits=lambda seconds: session.budget.left > seconds)
+    except MeasureError as error:  # the rival may never have run before; the result stands without it
+        return {**row, "reason": str(error)}
     if len(pairs) < plan.rounds * plan.pairs:
         return {**row, "reason": "the time ran out"}
     slug = f"part-{name.replace(' ', '-')}"

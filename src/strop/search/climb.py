@@ -6,12 +6,13 @@ Additions to every stack compete, not only to the best one: a recipe that trails
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from strop.contract.instruction import Instruction
 from strop.contract.recipe import Recipe
+from strop.errors import MeasureError
 from strop.measure.result import Comparison
 from strop.observe import Level
 from strop.search.bench import Runnable, Seat
@@ -142,7 +143,7 @@ class _Climber:
     def next(self) -> Proposal | None:
         """Return the best proposal that time allows, prepared; ``None`` when there is none."""
         session, leader = self._session, self._standing.leader
-        offers = map(self._offer, filter(self._promising, self._proposals()))
+        offers = map(self._offer, filter(self._promising, self._open()))
         ranked = sorted((o for o in offers if o.cost <= self._left(o.proposal)), key=lambda o: o.rate, reverse=True)
         if not ranked:
             return None
@@ -156,6 +157,11 @@ class _Climber:
             self._asked.clear()  # recipes may share an artefact, or a training
             self._fits.clear()
         return chosen
+
+    def _open(self) -> Iterable[Proposal]:
+        """What may still be tried; once claims are planned, only what the plan rests on."""
+        planned = self._session.ledger.done("registered/claims")
+        return filter(self._recorded, self._proposals()) if planned else self._proposals()
 
     def _left(self, proposal: Proposal) -> Seconds:
         """Seconds that trying it may take."""
@@ -192,8 +198,12 @@ class _Climber:
         if stack is None:
             trial, seat = run_trial(session, prepared, session.original(), delta=session.request.delta)
         else:
-            stack.seat = stack.seat or session.bench.seat(stack.prepared, "candidate")
-            trial, seat = run_trial(session, prepared, stack.seat, delta=STEP_DELTA)
+            try:
+                against = self._seat(stack)
+            except MeasureError as error:
+                session.tell("warning", f"{stack.recipe} runs no more: {error}", level=Level.WARNING)
+                return
+            trial, seat = run_trial(session, prepared, against, delta=STEP_DELTA)
         self._standing.trials.append(trial)
         self._warn(trial)
         if not known:
@@ -278,10 +288,24 @@ class _Climber:
             if found.seat is not None:
                 session.expect_claim(found.seat, screened)
             session.tell("best.changed", f"{found.recipe} ×{math.exp(gain):.2f}")
-        for other in self._standing.stacks:  # only the leader's arm is worth its memory
-            if other is not self._standing.leader and other.seat is not None:
-                session.bench.dismiss(other.seat)
-                other.seat = None
+        self._end_arms()
+
+    def _seat(self, stack: Stack) -> Seat:
+        """Return a stack's living arm."""
+        if stack.seat is not None and stack.seat.arm.ended:
+            self._session.bench.dismiss(stack.seat)
+            stack.seat = None
+        if stack.seat is None:
+            self._end_arms(keep=stack)
+            stack.seat = self._session.bench.seat(stack.prepared, "candidate")
+        return stack.seat
+
+    def _end_arms(self, keep: Stack | None = None) -> None:
+        """End the arms of stacks: but for the leader's, and the one in use, they are not worth their memory."""
+        for stack in self._standing.stacks:
+            if stack.seat is not None and stack is not keep and stack is not self._standing.leader:
+                self._session.bench.dismiss(stack.seat)
+                stack.seat = None
 
     def _stack(self, key: str) -> Stack | None:
         return next((stack for stack in self._standing.stacks if stack.recipe.key == key), None)

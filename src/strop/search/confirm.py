@@ -19,6 +19,7 @@ from strop.observe import Level
 from strop.search.bench import Seat
 from strop.search.run import ROUNDS, least_rounds
 from strop.search.session import Session
+from strop.search.trials import fidelity
 from strop.trial.workshop import Prepared
 from strop.units import Seconds
 
@@ -44,7 +45,7 @@ class Confirmation:
     @property
     def comparisons(self) -> dict[str, Comparison]:
         """Operating point → confirm-phase comparison; empty when nothing was timed."""
-        return read_comparisons(self.row["confirm"]) if self.row else {}
+        return read_comparisons(self.row["confirm"]) if self.row and self.row["confirm"] else {}
 
     @property
     def quality(self) -> QualityResult | None:
@@ -72,6 +73,8 @@ class Confirmation:
             return self.unsound
         if self.row is None:
             return "the time ran out before the claim was measured; give a larger budget"
+        if "failed" in self.row:
+            return f"it failed to run: {self.row['failed']}"
         caught = [f["message"] for f in self.row["checks"] if f["code"] in DISHONEST]
         if caught:
             return f"an audit failed: {caught[0]}"
@@ -113,17 +116,31 @@ def confirm(session: Session, result: Prepared, screened: Comparison, alpha: flo
 
 
 def _judge(session: Session, result: Prepared, alpha: float) -> dict[str, Any] | None:
-    if session.workload.quality.unjudged:
-        return None
+    """Judge the answers; also those of a recipe that was never tried, as one less its lossy part, must be sane."""
     try:
         with session.bench.opened(result, "candidate") as candidate:
+            if problem := session.examiner.insane(session.original(), candidate, fidelity(result.recipe)):
+                return {"wrong": problem}
             return session.examiner.examine("confirming", session.original(), candidate, alpha)
     except WrongAnswersError as error:
         return {"wrong": str(error)}
+    except MeasureError as error:
+        if error.arm != "candidate":
+            raise
+        return {"wrong": f"it failed to run: {error}"}
 
 
 def _time(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, Any] | None:
     """Take the registered pairs; ``None`` when the budget ended before enough rounds were complete: nothing is claimed."""
+    try:
+        return _timed(session, result, plan)
+    except MeasureError as error:
+        if error.arm != "candidate":
+            raise
+        return {"confirm": None, "failed": str(error)}
+
+
+def _timed(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, Any] | None:
     name = f"confirm/{result.recipe.key}"
     starts: list[dict[str, Any]] = []
     findings: list[Finding] = []

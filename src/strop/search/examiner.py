@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from strop.contract.card import Fidelity
 from strop.contract.examples import read_examples
 from strop.contract.pytree import flatten, to_numpy
 from strop.contract.quality import MaxDrop, scores
 from strop.contract.workload import InferenceWorkload
-from strop.errors import WorkloadError, WrongAnswersError
+from strop.errors import MeasureError, WorkloadError, WrongAnswersError
 from strop.ledger.guard import record_corpus, record_scores
 from strop.ledger.ledger import Ledger
 from strop.search.bench import Bench, Seat
 from strop.trial.materials import Materials
 from strop.units import Ratio, Seconds
+
+ORIGINAL = "original"
+"""Whose answers the others are compared with; names their files."""
 
 SANE_INPUTS = 16
 """Inputs compared with the original before a candidate is timed."""
@@ -31,7 +36,14 @@ TOLERANCE: Mapping[Fidelity, Ratio] = {Fidelity.EXACT: 1e-6, Fidelity.ROUNDING: 
 Unrelated answers of equal size are at a distance of about 1.4, so even a lossy candidate must stay nearer than 0.9.
 """
 
+HUGE = 1e30
+"""Numbers beyond it stand for an excluded answer, as infinite ones do: beside them nothing else would count."""
+
 EVALUATION_TIMEOUT: Seconds = 600.0
+"""What answering a split may take where it is not known how long the original takes, and the original itself at least."""
+
+PATIENCE, LEAST_PATIENCE = 10.0, 60.0
+"""A candidate that takes so many times as long as the original for the same inputs, and so many seconds more, is stopped."""
 
 T = TypeVar("T")
 
@@ -46,16 +58,27 @@ class Examiner:
         bench: lets arms answer, untimed.
         max_drop: the quality budget.
         alpha: one-sided error probability of the guard.
+        longest: seconds that the original may take to answer a split.
 
     Attributes:
         pace: name of whose answers → seconds it took for each input of a whole split, once it answered one.
     """
 
     def __init__(
-        self, workload: InferenceWorkload, materials: Materials, ledger: Ledger, bench: Bench, max_drop: MaxDrop, alpha: float
+        self,
+        workload: InferenceWorkload,
+        materials: Materials,
+        ledger: Ledger,
+        bench: Bench,
+        max_drop: MaxDrop,
+        alpha: float,
+        *,
+        longest: Seconds = EVALUATION_TIMEOUT,
     ) -> None:
         self._workload, self._materials, self._ledger, self._bench = workload, materials, ledger, bench
         self._max_drop, self._alpha = max_drop, alpha
+        self._longest = max(longest, EVALUATION_TIMEOUT)
+        self._took: dict[tuple[str, int], Seconds] = {}
         self.pace: dict[str, Seconds] = {}
 
     def answer(self, seat: Seat, split: str, name: str, first: int = 0) -> Path:
@@ -69,14 +92,21 @@ class Examiner:
             )
             arguments = {"inputs": str(inputs), "answers": str(answers), "first": first}
             begun = time.monotonic()
-            self._bench.call(seat, "evaluate", arguments, EVALUATION_TIMEOUT)
+            self._bench.call(seat, "evaluate", arguments, self._patience(name, split, first))
+            took = time.monotonic() - begun
+            if name == ORIGINAL:
+                self._took[split, first] = took
             if split in self._workload.splits and not first:
-                self.pace[name] = (time.monotonic() - begun) / len(self._workload.splits[split].inputs)
+                self.pace[name] = took / len(self._workload.splits[split].inputs)
         return answers
+
+    def _patience(self, name: str, split: str, first: int) -> Seconds:
+        took = self._took.get((split, first), self._longest)
+        return self._longest if name == ORIGINAL else min(self._longest, LEAST_PATIENCE + PATIENCE * took)
 
     def insane(self, original: Seat, candidate: Seat, fidelity: Fidelity) -> str | None:
         """Say what is plainly wrong with a candidate's answers, or return ``None``."""
-        wanted = read_examples(self.answer(original, "screening", "original", SANE_INPUTS))
+        wanted = read_examples(self.answer(original, "screening", ORIGINAL, SANE_INPUTS))
         got = read_examples(self.answer(candidate, "screening", candidate.prepared.recipe.key, SANE_INPUTS))
         return compare_answers(wanted, got, TOLERANCE[fidelity])
 
@@ -85,7 +115,7 @@ class Examiner:
         quality = self._workload.quality
         if quality.unjudged:
             return None
-        before = read_examples(self.answer(original, split, "original"))
+        before = read_examples(self.answer(original, split, ORIGINAL))
         after = read_examples(self.answer(candidate, split, candidate.prepared.recipe.key))
         data = self._workload.splits[split]
         labels = before if quality.against_original else list(data.labels or ())
@@ -94,15 +124,14 @@ class Examiner:
         settings["alpha"] = self._alpha if alpha is None else alpha
         if quality.metric is not None:
             values = self._corpus(before, labels), self._judged(self._corpus, after, labels)
-            return record_corpus(
-                self._ledger,
-                name,
-                lambda chosen: _resampled(quality.metric, before, after, labels, chosen),
-                len(before),
-                sources=data.sources,
-                margin=self._max_drop.margin(values[0]),
-                **settings,
-            )
+            margin = self._max_drop.margin(values[0])
+            resampled = partial(_resampled, quality.metric, before, after, labels)
+            try:
+                return record_corpus(self._ledger, name, resampled, len(before), sources=data.sources, margin=margin, **settings)
+            except WrongAnswersError:
+                raise
+            except MeasureError as error:  # of the data, whatever is judged on them
+                raise WorkloadError(f"the {split} split cannot be judged: {error}.") from error
         ours = scores(quality, before, labels)
         _refuse_nan(quality.name, ours)
         theirs = self._judged(lambda answers, truth: scores(quality, answers, truth), after, labels)
@@ -135,7 +164,7 @@ def compare_answers(wanted: Sequence[Any], got: Sequence[Any], tolerance: Ratio)
     The distance of an output is taken over all answers together: a single answer near zero, as logits of an undecided
     classifier are, departs by much from itself and tells nothing.
     """
-    squares: dict[int, list[float]] = {}
+    sizes: dict[int, list[float]] = {}
     for number, (ours, theirs) in enumerate(zip(wanted, got, strict=True)):
         (left, tree), (right, other) = flatten(ours), flatten(theirs)
         if tree != other:
@@ -146,21 +175,36 @@ def compare_answers(wanted: Sequence[Any], got: Sequence[Any], tolerance: Ratio)
                     f"on evaluation input {number}, output {output} has shape {list(b.shape)}, the original's has {list(a.shape)}"
                 )
             a, b = a.astype(np.float64), b.astype(np.float64)
-            if not np.isfinite(b).all() and np.isfinite(a).all():
-                return f"on evaluation input {number}, output {output} holds NaN or infinity, the original's does not"
-            sums = squares.setdefault(output, [0.0, 0.0])
-            sums[0] += float(np.square(b - a).sum())
-            sums[1] += float(np.square(a).sum())
-    for output, (difference, size) in squares.items():
+            usual = _usual(a)
+            if not np.array_equal(usual, _usual(b)) or not np.array_equal(np.sign(a[~usual]), np.sign(b[~usual]), equal_nan=True):
+                return (
+                    f"on evaluation input {number}, output {output} holds NaN or infinity where the original's does not, or not"
+                )
+            sums = sizes.setdefault(output, [0.0, 0.0])
+            sums[0] += float(np.square(b[usual] - a[usual]).sum())
+            sums[1] += float(np.square(a[usual]).sum())
+    for output, (difference, size) in sizes.items():
         distance = math.sqrt(difference / size) if size else math.sqrt(difference)
         if distance > tolerance:
             return f"output {output} is {distance:.2g} away from the original's (relative distance; allowed {tolerance:g})"
     return None
 
 
+def _usual(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.abs(values) < HUGE  # not so: infinity, and NaN
+
+
 def _resampled(metric: Any, before: list[Any], after: list[Any], labels: list[Any], chosen: Any) -> tuple[float, float]:
     picked = [labels[i] for i in chosen]
-    return float(metric([before[i] for i in chosen], picked)), float(metric([after[i] for i in chosen], picked))
+    return _or_nan(metric, [before[i] for i in chosen], picked), _or_nan(metric, [after[i] for i in chosen], picked)
+
+
+def _or_nan(metric: Any, answers: list[Any], labels: list[Any]) -> float:
+    """Return NaN where a metric that gave a number for all examples fails on some, as it may where a class is missing."""
+    try:
+        return float(metric(answers, labels))
+    except (ValueError, ArithmeticError):
+        return math.nan
 
 
 def _refuse_nan(name: str, values: np.ndarray[Any, Any]) -> None:

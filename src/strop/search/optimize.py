@@ -9,6 +9,7 @@ from typing import Any
 from strop.contract.recipe import Recipe
 from strop.contract.ties import Trait
 from strop.diagnose.suggest import RULES
+from strop.errors import MeasureError
 from strop.measure.confirm import FAR_ROUND
 from strop.measure.result import Comparison, Finding
 from strop.measure.roofline import measure_roofs
@@ -55,6 +56,8 @@ def search(session: Session) -> Search:
     findings = _determinism(session)
     if (unsettled := doubt(session, placebo)) is not None:
         findings.append(unsettled)
+        if unsettled.code == PLACEBO_KEPT:
+            return Search(standing=Standing(), placebo=placebo, findings=findings)
     gains = _diagnose(session)
     if session.reserved > session.budget.left:
         left = max(0.0, session.budget.left)
@@ -68,8 +71,6 @@ def search(session: Session) -> Search:
     found = Search(standing=standing, placebo=placebo, findings=findings)
     if standing.leader is not None:
         choose_and_confirm(session, standing, found)
-    if any(f.code == PLACEBO_KEPT for f in findings):
-        found.result = None
     if found.result is not None:
         claim_parts(session, standing, found.confirmations)
     return found
@@ -93,7 +94,11 @@ def _diagnose(session: Session) -> dict[int, float]:
 
     folder = session.ledger.folder / "logs"
     roofs = session.ledger.step("roofs", lambda: measure_roofs(seed=session.request.seed, folder=folder, seconds=ROOF_SECONDS))
-    row = session.ledger.step("diagnosis", look)
+    try:
+        row = session.ledger.step("diagnosis", look)
+    except MeasureError as error:  # it only says what to try first
+        session.tell("warning", f"no diagnosis: {error}; usual gains say what is tried first", level=Level.WARNING)
+        return {}
     for point in row["points"]:
         session.tell("diagnosis.done", f"{point['point']}: {point['bottleneck']}, {point['reason']}", level=Level.RESULT)
     unlikely = {rule.number: UNLIKELY for rule in RULES}

@@ -60,8 +60,8 @@ class Run:
     _told: set[str] = field(default_factory=set)
 
     def original(self) -> Seat:
-        """The baseline's arm: started when first needed, replaced by a fresh process now and then."""
-        if self._original is not None and self._original.uses >= BASELINE_USES:
+        """The baseline's arm: started when first needed, replaced by a fresh process now and then, and when it died."""
+        if self._original is not None and (self._original.uses >= BASELINE_USES or self._original.arm.ended):
             self.bench.dismiss(self._original)
             self._original = None
         if self._original is None:

@@ -17,7 +17,7 @@ from strop.contract.moment import Moment
 from strop.contract.recipe import Recipe
 from strop.contract.workload import InferenceWorkload
 from strop.errors import PrepareError
-from strop.ledger.cache import publish
+from strop.ledger.cache import publish, touch
 from strop.ledger.files import read_json, write_json
 from strop.measure.arm import ArmSpec
 from strop.measure.host import Host
@@ -165,6 +165,7 @@ class Workshop:
 
     def arm(self, prepared: Prepared, name: str, *, environment: Mapping[str, str] | None = None) -> ArmSpec:
         """Describe the process that opens and runs an artefact."""
+        touch(prepared.folder)
         launch = {key: value for i in prepared.recipe for key, value in i.launch(self._host).environment.items()}
         return ArmSpec(
             name=name,
@@ -206,7 +207,7 @@ class Workshop:
 
     def _prepared(self, recipe: Recipe, entry: Path, seconds: Seconds, failed: Preparation | None) -> Prepared:
         entry = entry if failed or _complete(entry) else _refusal(entry, recipe)
-        os.utime(entry) if entry.exists() else None  # the cache forgets what was not used for longest
+        touch(entry)
         preparation = failed or Preparation.from_json(read_json(entry / "prepared.json"))
         return Prepared(recipe=recipe, folder=entry, preparation=preparation, options=self._options(recipe), seconds=seconds)
 

@@ -45,8 +45,8 @@ class ModelServingFramework(Instruction):
         buckets: padded sizes per varying dimension, 0 to 4; 0 keeps exact shapes (count).
         trim: regroup the rows of batches by length; needs buckets, and an input that masks the padding (bool).
         streams: calls executed side by side; more raise throughput and latency (count).
-        linear: how linear layers run: as products, or, on OpenVINO and where sizes never vary, as convolutions of width one,
-            whose kernels share long inputs of wide layers out between threads better (name).
+        linear: how linear layers run: as products, or, on OpenVINO and where no size but the batch varies, as convolutions of
+            width one, whose kernels share long inputs of wide layers out between threads better (name).
 
     References:
         ONNX Runtime and OpenVINO documentation, chapters on graph optimisation and performance hints.
