@@ -177,9 +177,8 @@ def compare_answers(wanted: Sequence[Any], got: Sequence[Any], tolerance: Ratio)
             a, b = a.astype(np.float64), b.astype(np.float64)
             usual = _usual(a)
             if not np.array_equal(usual, _usual(b)) or not np.array_equal(np.sign(a[~usual]), np.sign(b[~usual]), equal_nan=True):
-                return (
-                    f"on evaluation input {number}, output {output} holds NaN or infinity where the original's does not, or not"
-                )
+                where = "the original's does not" if usual.all() else "in other places than the original's"
+                return f"on evaluation input {number}, output {output} holds NaN or infinity, {where}"
             sums = sizes.setdefault(output, [0.0, 0.0])
             sums[0] += float(np.square(b[usual] - a[usual]).sum())
             sums[1] += float(np.square(a[usual]).sum())
