@@ -13,6 +13,7 @@ from strop.contract.recipe import Recipe
 from strop.instructions.inference.i34_knowledge_distillation import KnowledgeDistillation
 from strop.instructions.inference.i38_memory_layout import MemoryLayout
 from strop.measure.collect import PointProfile
+from strop.measure.bootstrap import judge_corpus
 from strop.measure.quality import Guard, QualityResult, judge_scores
 from strop.measure.result import Verdict
 from strop.observe import Event
@@ -171,6 +172,18 @@ def test_the_chance_grows_with_the_data_and_the_margin_and_falls_with_the_loss()
     assert session.chance_to_confirm(screened(1000, 4, 0), 0.01) < session.chance_to_confirm(screened(1000, 4, 0), 0.05)
     small = Parts(screening=1000, confirming=300).session()
     assert small.chance_to_confirm(screened(1000, 0, 0), 0.05) < chances[0]
+
+
+@pytest.mark.parametrize(("loss", "margin", "chance"), [(0.0, 0.01, 1.0), (0.02, 0.01, 0.0), (0.0, 0.0, 0.0)])
+def test_where_all_examples_agree_the_chance_is_all_or_nothing(loss: float, margin: float, chance: float) -> None:
+    """As scores other than right and wrong do where a recipe changes no answer at all."""
+    ours = np.full(200, 0.75)
+    alike = [
+        judge_scores(ours, ours - loss, metric="overlap", margin=margin, alpha=0.05),
+        judge_corpus(lambda chosen: (0.75, 0.75 - loss), 200, metric="AUC", margin=margin, alpha=0.05),
+    ]
+    session = Parts().session()
+    assert [session.chance_to_confirm(screened, 0.05) for screened in alike] == [chance, chance]
 
 
 def test_the_chance_is_how_often_the_guard_holds_when_losses_are_as_believed() -> None:

@@ -123,6 +123,8 @@ class Session(Run):
         data = self.workload.splits.get("confirming")
         if data is None or screened.n == 0:
             return 0.0
+        if screened.deviation <= 0:  # all examples, or all resamples, agree
+            return float(screened.loss < screened.margin)
         error, seen = screened.deviation / math.sqrt(self._confirming(screened)), screened.deviation**2 / screened.n
         prior = (screened.margin / 2) ** 2
         loss, spread = screened.loss * prior / (prior + seen), math.sqrt(error**2 + prior * seen / (prior + seen))
