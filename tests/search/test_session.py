@@ -12,8 +12,8 @@ from strop.contract.draft import Facts
 from strop.contract.recipe import Recipe
 from strop.instructions.inference.i34_knowledge_distillation import KnowledgeDistillation
 from strop.instructions.inference.i38_memory_layout import MemoryLayout
-from strop.measure.collect import PointProfile
 from strop.measure.bootstrap import judge_corpus
+from strop.measure.collect import PointProfile
 from strop.measure.quality import Guard, QualityResult, judge_scores
 from strop.measure.result import Verdict
 from strop.observe import Event
