@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from strop.errors import StropError
-from strop.ledger.cache import cache_folder
+from strop.places import cache_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import itertools
 import json
+import linecache
 import logging
 import os
 import random
@@ -13,6 +14,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -711,8 +713,6 @@ class Mine(Instruction):
 
 
 def test_an_instruction_whose_code_was_edited_has_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import linecache
-
     def load(text: str) -> Recipe:
         (tmp_path / "i91_mine.py").write_text(text, encoding="utf-8")
         linecache.clearcache()
@@ -724,6 +724,25 @@ def test_an_instruction_whose_code_was_edited_has_another_key(tmp_path: Path, mo
             sys.dont_write_bytecode = before
 
     monkeypatch.syspath_prepend(tmp_path)
+    first = artefact_key(load(PLUGIN), ORIGIN)
+    assert artefact_key(load(PLUGIN), ORIGIN) == first
+    assert artefact_key(load(PLUGIN.replace('"mine", 1', '"mine", 2')), ORIGIN) != first
+    helped = PLUGIN.replace('"mine", 1', '"mine", count()') + "\nCOUNT = 1\n\ndef count():\n    return COUNT\n"
+    helpers = [helped, helped.replace("COUNT = 1", "COUNT = 2"), helped.replace("return COUNT", "return 1 + COUNT")]
+    assert len({first, *(artefact_key(load(text), ORIGIN) for text in helpers)}) == 4, "constants and helpers of the file act too"
+
+
+def test_an_instruction_without_a_file_counts_with_the_source_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one from a zip archive or a notebook does."""
+
+    def load(text: str) -> Recipe:
+        module = types.ModuleType("i91_mine")
+        module.__file__ = "<i91_mine>"
+        monkeypatch.setitem(sys.modules, "i91_mine", module)
+        monkeypatch.setitem(linecache.cache, "<i91_mine>", (len(text), None, text.splitlines(keepends=True), "<i91_mine>"))
+        exec(compile(text, "<i91_mine>", "exec"), module.__dict__)
+        return Recipe([module.Mine()])
+
     first = artefact_key(load(PLUGIN), ORIGIN)
     assert artefact_key(load(PLUGIN), ORIGIN) == first
     assert artefact_key(load(PLUGIN.replace('"mine", 1', '"mine", 2')), ORIGIN) != first

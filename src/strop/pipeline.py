@@ -364,7 +364,7 @@ def artefact_key(recipe: Recipe, origin: Mapping[str, Any]) -> str:
     """Return the content hash under which a recipe's artefact is cached.
 
     Covers what the artefact depends on: the origin (workload file and its local imports, data, weights, library
-    versions, host instruction set, seed), and for each instruction that acts up to LOWER its settings and its source.
+    versions, host instruction set, seed), and for each instruction that acts up to LOWER its settings and its file.
     Settings that matter only when the artefact is opened do not count.
     """
     return _content_hash(recipe, Moment.LOWER, origin)
@@ -391,7 +391,9 @@ def _content_hash(recipe: Recipe, until: Moment, origin: Mapping[str, Any]) -> s
         idle = frozenset[Moment]() if instruction.card.cost is Cost.FIT else TRAINING_ONLY
         if any(moment <= until and moment not in idle for moment in instruction.moments()):
             settings = {k: v for k, v in encode(instruction).items() if k not in instruction.opening}
-            source = hashlib.sha256(inspect.getsource(type(instruction)).encode()).hexdigest()
-            parts.append([instruction.name, settings, source])
+            # The whole file where there is one: its constants and helpers act too.
+            file = Path(inspect.getsourcefile(type(instruction)) or "")
+            source = file.read_bytes() if file.is_file() else inspect.getsource(type(instruction)).encode()
+            parts.append([instruction.name, settings, hashlib.sha256(source).hexdigest()])
     text = json.dumps([parts, dict(origin)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

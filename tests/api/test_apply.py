@@ -84,6 +84,22 @@ def test_files_of_somebody_else_are_not_replaced_by_a_bundle(tiny_workload: Path
         strop.apply(Recipe(), tiny_workload, out=".")
 
 
+@pytest.mark.parametrize("theirs", ['{"manifest_version": 3, "name": "an extension"}', None])
+def test_a_folder_with_anything_but_a_bundle_is_left_alone(theirs: str | None, tiny_workload: Path, place: Path) -> None:
+    """Web pages and extensions have a manifest.json, too; and notes may lie beside a bundle."""
+    mine = place / "mine"
+    if theirs is None:
+        strop.apply(Recipe(), tiny_workload, out=mine)
+        (mine / "notes.txt").write_text("mine")
+    else:
+        mine.mkdir()
+        (mine / "manifest.json").write_text(theirs)
+    before = sorted(path.name for path in mine.iterdir())
+    with pytest.raises(UsageError, match="holds files that are no bundle"):
+        strop.apply(Recipe(), tiny_workload, out=mine)
+    assert sorted(path.name for path in mine.iterdir()) == before
+
+
 def test_what_is_no_workload_is_refused(place: Path) -> None:
     with pytest.raises(WorkloadError, match="got a Linear"):
         strop.apply(Recipe(), torch.nn.Linear(1, 1), out=place / "bundle")  # type: ignore[arg-type]

@@ -58,9 +58,19 @@ def test_an_eager_bundle_whose_workload_moved_is_given_the_new_place(
     row["origin"]["reference"] = str(place / "moved.py")
     (eager / "manifest.json").write_text(json.dumps(row))
     with pytest.raises(WorkloadError, match="there is no workload file"):
-        strop.open_bundle(eager)
+        strop.open_bundle(eager, trust=True)
     (place / "elsewhere.py").write_text(workload_text)
     assert strop.open_bundle(eager, workload=str(place / "elsewhere.py"))(torch.zeros(8, 16)).shape == (8, 4)
+
+
+def test_the_code_that_a_strangers_bundle_names_is_not_run(eager: Path, place: Path) -> None:
+    (place / "evil.py").write_text(f"from pathlib import Path\nPath({str(place / 'ran')!r}).touch()\n")
+    row = json.loads((eager / "manifest.json").read_text())
+    row["origin"]["reference"] = str(place / "evil.py")
+    (eager / "manifest.json").write_text(json.dumps(row))
+    with pytest.raises(ArtefactError, match=r"would run the workload that it names, .*evil\.py, .*\(--trust\)"):
+        strop.open_bundle(eager)
+    assert not (place / "ran").exists()
 
 
 def test_weights_that_do_not_fit_the_code_are_refused(eager: Path, place: Path, workload_text: str) -> None:
@@ -134,4 +144,4 @@ def test_a_bundle_for_an_accelerator_asks_for_one_before_its_workload_is_loaded(
     row["device"], row["origin"]["reference"] = "cuda:97", "gone.py"
     (eager / "manifest.json").write_text(json.dumps(row))
     with pytest.raises(ArtefactError, match=r"cuda:97 is asked for, and torch finds .* open it where there is one"):
-        strop.open_bundle(eager)
+        strop.open_bundle(eager, trust=True)

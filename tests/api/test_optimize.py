@@ -207,6 +207,16 @@ def test_an_interrupt_at_any_moment_is_reported_and_resumed_without_repeating(
     assert [check for check in strop.verify("run") if check.problem] == []
 
 
+def test_a_finished_run_is_resumed_by_its_report_alone(tiny_workload: Path, searching: Stub) -> None:
+    searching(nothing)
+    first = strop.optimize(tiny_workload, out="run")
+    (Path("run") / "report.html").unlink()
+    searching(lambda session: pytest.fail("there is nothing left to search for"))
+    again = strop.optimize(tiny_workload, out="run", resume=True)
+    assert again.exit_code == first.exit_code == 3 and (Path("run") / "report.html").exists()
+    assert again.report.budget.spent < first.report.budget.spent + 1.0, "it is not charged for being looked at"
+
+
 def test_a_workload_that_was_edited_is_not_mixed_into_the_same_run(place: Path, workload_text: str, searching: Stub) -> None:
     file = place / "files" / "here" / "edited.py"
     file.parent.mkdir(parents=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ import torch
 
 import strop
 from strop import catalogue
-from strop.api.run import open_ledger, open_session, refer
+from strop.api.run import PREPARING, _origin, open_ledger, open_session, refer
 from strop.contract.recipe import Recipe
 from strop.errors import PrepareError, RunDirectoryError, UsageError, WorkloadError
+from strop.instructions.inference.i35_graph_compile import GraphCompile
 from strop.ledger.files import read_json
+from strop.measure.host import Host
 from strop.observe import silent
-from strop.pipeline import Outcome
+from strop.pipeline import Outcome, artefact_key
 from strop.search.request import Request
 from strop.search.session import Session
 from strop.search.trials import run_trial
@@ -141,6 +145,57 @@ def test_changed_weights_are_another_artefact_although_the_code_is_the_same(plac
 
         answers.append(load_file(place / str(number) / "artefact" / "weights.safetensors")["head.weight"])
     assert torch.equal(answers[1], 2 * answers[0])
+
+
+def test_changed_labels_to_train_from_are_another_artefact_although_the_code_is_the_same(place: Path, workload_text: str) -> None:
+    """The workload reads them from a table of its own."""
+    folder = place / "files" / "here"
+    folder.mkdir(parents=True)
+    (folder / "w.py").write_text(
+        workload_text
+        + "\n\ndef trained():\n    table = __import__('pathlib').Path(__file__).with_name('labels.csv').read_text()\n"
+        "    labels = [int(label) for label in table.split(',')]\n"
+        "    return workload(training=strop.Split(inputs=inputs(2, 9), labels=labels))\n"
+    )
+    found = []
+    for number, labels in enumerate(("0,1", "0,1", "1,1")):
+        (folder / "labels.csv").write_text(labels)
+        found.append(session_about(f"{folder / 'w.py'}:trained", place / str(number), lambda session: session.baseline.folder))
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_compiler_that_is_installed_later_makes_other_artefacts(tiny_workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or what the engine inductor declined without one would stay declined."""
+    there: dict[str, str] = {}
+    monkeypatch.setattr("strop.api.run.shutil.which", there.get)
+    monkeypatch.delenv("CXX", raising=False)
+    materials: Any = SimpleNamespace(index={"data": "a digest"})
+
+    def origin() -> dict[str, Any]:
+        with refer(tiny_workload) as reference:
+            return _origin(reference, materials, Host(cpu="a test CPU", cores=2), Request(), "cpu")
+
+    def key() -> str:
+        return artefact_key(Recipe([GraphCompile()]), origin())
+
+    without = key()
+    assert key() == without
+    there["g++"] = there["clang++"] = "a folder of the path"
+    found = key()
+    assert found != without
+    monkeypatch.setenv("CXX", "another")
+    assert key() not in (without, found), "the one that CXX names is not there"
+
+
+def test_code_that_trains_a_student_counts_as_code_that_artefacts_come_out_of() -> None:
+    folders = {path.name for path in Path(strop.__file__).parent.iterdir() if (path / "__init__.py").exists()}
+    imported = {
+        name
+        for file in (Path(strop.__file__).parent / "instructions" / "inference").glob("i*.py")
+        for name in re.findall(r"from strop\.(\w+)", file.read_text(encoding="utf-8"))
+    }
+    assert "loop" in PREPARING
+    assert (imported & folders) - set(PREPARING) <= {"measure"}, "the host and its traces decide through what is in the key"
 
 
 def test_an_original_that_cannot_be_prepared_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from strop.api.compare import Compared
+from strop.contract.recipe import Recipe
+from strop.measure.quality import judge_agreement
+from strop.measure.result import Finding, Verdict
+from tests.search.conftest import compared
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Answer
@@ -116,3 +123,18 @@ def test_a_text_for_people_names_point_verdict_and_quality(
     assert answer.out.splitlines() == ["batch 8: faster  ×2.00 [1.90, 2.10]", "quality: not judged"]
     assert (said["pairs"], said["seed"], said["rounds"], said["max_drop"]) == (9, 4, 5, "1%")
     assert said["arguments"] == (str(tiny_workload), ORIGINAL, ENGINE)
+
+
+def test_the_guards_word_and_every_doubt_are_printed_once(
+    tiny_workload: Path, strop_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values alone do not say whether a loss was proven; an undecided comparison does not say why."""
+    doubt = Finding(code="noisy-host", message="the machine was busy", advice="try again")
+    undecided = replace(compared(0.3, Verdict.UNDECIDED, "confirm"), findings=(doubt,))
+    worse = judge_agreement(300, 480, margin=0.01, metric="accuracy")
+    found = Compared(first=Recipe(), second=Recipe(), comparisons={"batch 8": undecided, "all": undecided}, quality=worse)
+    monkeypatch.setattr("strop.api.compare.compare", lambda *_, **__: found)
+    answer = strop_cli("compare", tiny_workload, ORIGINAL, ENGINE)
+    assert answer.code == 0
+    assert "batch 8: undecided" in answer.out and "quality: worse quality: accuracy 1 → 0.375" in answer.out
+    assert answer.out.count("doubt: the machine was busy; try again") == 1

@@ -167,3 +167,17 @@ def test_a_reader_that_goes_away_is_not_an_error_of_ours(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
     assert "ended the process" not in done.stderr
     assert (tmp_path / "out").stat().st_size == 10
+
+
+TOLD = """
+import click
+from strop.cli import main, root
+type(root).get_command = lambda *_: click.Command("list", callback=lambda: click.echo("at least: ≥ 3"))
+raise SystemExit(main(["list"]))
+"""
+
+
+def test_a_locale_without_a_sign_costs_the_sign_and_not_the_answer() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "iso-8859-15", "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", TOLD], env=environment, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"at least: ? 3\n"), done.stderr[-500:]

@@ -74,3 +74,14 @@ def test_numbers_that_make_no_sense_are_refused(options: list[str], strop_cli: C
     answer = strop_cli("selftest", *options)
     assert (answer.code, answer.out) == (2, "")
     assert options[1] in answer.err
+
+
+def test_what_was_found_is_printed_though_it_cannot_be_noted(
+    strop_cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strop.testing.selftest.selftest", lambda *_, **__: report(0))
+    (place / "file").write_text("no folder")
+    monkeypatch.setenv("STROP_CACHE", str(place / "file"))
+    answer = strop_cli("selftest")
+    assert answer.code == 0 and "keeps its promise" in answer.out
+    assert "reports will not show this self-test, as it could not be noted" in answer.err

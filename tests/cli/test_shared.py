@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 import pytest
 
 from strop.cli import root
-from strop.cli._shared import observer, print_json
+from strop.cli._shared import observer, print_json, terminal_width
 from strop.observe import Event, Level, silent
 from strop.observe.console import ConsoleSink
 
@@ -67,3 +68,18 @@ def test_every_command_with_an_answer_to_read_has_json() -> None:
 def test_commands_that_take_a_workload_take_hub_workloads() -> None:
     names = root.list_commands(click.Context(root))
     assert {name for name in names if {"--task", "--data", "--text", "--label"} <= options(name)} == WITH_HUB
+
+
+def test_where_the_locale_lacks_characters_json_is_escaped(
+    json_value: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(buffer, encoding="iso-8859-1", write_through=True))
+    print_json({"名": "×"})
+    assert json_value(buffer.getvalue().decode("ascii")) == {"名": "×"}
+
+
+@pytest.mark.parametrize(("columns", "width"), [(20, 72), (100, 100), (900, 160)])
+def test_tables_are_as_wide_as_the_terminal_within_reason(columns: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert terminal_width() == width

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -90,3 +91,75 @@ def test_a_model_that_fails_on_the_stretched_example_is_a_prepare_error(tiny: Si
     draft = tiny.draft(OnlyOne(), [(torch.ones(1), torch.ones(3)), (torch.ones(3), torch.ones(1))])
     with pytest.raises(PrepareError, match="OnlyOne fails on the example that it is to be exported with: no two"):
         export_program(draft)
+
+
+class Branching(torch.nn.Module):
+    """Answers otherwise by a size of its input."""
+
+    def __init__(self, longer: Callable[[torch.Tensor], bool]) -> None:
+        super().__init__()
+        self.longer = longer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if self.longer(x) else x + 1
+
+
+@pytest.mark.parametrize(
+    ("longer", "sizes", "words"),
+    [
+        (lambda x: x.shape[1] > 256, (300, 30), r"dimension 1 of input args_0 is 30 in .*for args_0\.shape\[1\] >= 257 and"),
+        (lambda x: x.shape[1] <= 256, (300, 30), r"dimension 1 of input args_0 is 30 in .*for args_0\.shape\[1\] >= 257 and"),
+        (lambda x: x.shape[1] % 2 == 0, (300, 31), r"dimension 1 of input args_0 is 31 in .*for args_0\.shape\[1\] % 2 == 0 and"),
+        (lambda x: x.shape[1] == 1, (300, 1), r"dimension 1 of input args_0 is 1 in .* holds for sizes of 2 or more and"),
+    ],
+    ids=["above", "below", "even", "one"],
+)
+def test_a_branch_over_a_size_with_examples_on_both_sides_is_a_prepare_error_that_names_the_size(
+    longer: Callable[[torch.Tensor], bool], sizes: tuple[int, int], words: str, tiny: SimpleNamespace
+) -> None:
+    """Or the exporter keeps the traced side in silence, and the graph answers the other side's inputs in the wrong way."""
+    with pytest.raises(PrepareError, match=words + " there answers otherwise. Write the model without"):
+        export_program(tiny.draft(Branching(longer), [torch.randn(2, size) for size in sizes]))
+
+
+def test_a_branch_is_exported_where_all_examples_are_on_one_side_of_it_or_both_sides_answer_alike(tiny: SimpleNamespace) -> None:
+    program = export_program(tiny.draft(Branching(lambda x: x.shape[1] > 256), [torch.randn(2, size) for size in (400, 300)]))
+    assert torch.equal(program.module()(torch.ones(2, 500))[0], torch.full((2, 500), 2.0))
+
+    class Alike(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2 if x.shape[1] > 256 else x + x
+
+    for bfloat16 in (False, True):
+        program = export_program(tiny.draft(Alike(), [torch.randn(2, size) for size in (300, 30, 1)]), bfloat16=bfloat16)
+        with pytest.raises(AssertionError, match="Guard failed"):
+            program.module()(torch.ones(2, 30))
+
+
+def test_a_last_feature_map_of_one_pixel_does_not_stand_in_the_way(tiny: SimpleNamespace) -> None:
+    """The exporter assumes that it has more, without a consequence for the answer."""
+    draft = tiny.draft(tiny.Conv(), [torch.randn(2, 3, size, size) for size in (9, 4)])
+    for bfloat16 in (False, True):
+        program = export_program(draft, bfloat16=bfloat16)
+        assert any("!= 1" in line for line in program._guards_code), "it has assumed so"
+
+
+def test_a_graph_that_fails_on_an_example_is_a_prepare_error_that_names_the_size(tiny: SimpleNamespace) -> None:
+    class Halves(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(2, -1) if x.shape[0] % 2 == 0 else x.reshape(1, -1)
+
+    with pytest.raises(PrepareError, match=r"dimension 0 of input args_0 is 3 in .* and there fails: "):
+        export_program(tiny.draft(Halves(), [torch.randn(4), torch.randn(3)]))
+
+
+def test_the_examples_are_as_before_where_a_model_writes_into_its_input(tiny: SimpleNamespace) -> None:
+    class Writes(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.clamp_(min=0) + 1
+
+    examples = [-torch.ones(3, 4), -torch.ones(1, 4)]
+    draft = tiny.draft(Writes(), [example.clone() for example in examples])
+    draft.examples = examples
+    export_program(draft)
+    assert torch.equal(examples[1], -torch.ones(1, 4))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from strop.ledger.cache import CACHE_LIMIT, cache_folder, prune, publish, touch
+from strop.ledger.cache import CACHE_LIMIT, prune, publish, touch
 
 
 def entry(folder: Path, name: str, size: int, age: int) -> Path:
@@ -23,23 +23,6 @@ def entry(folder: Path, name: str, size: int, age: int) -> Path:
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize(
-    ("variables", "wanted"),
-    [
-        ({"STROP_CACHE": "mine", "XDG_CACHE_HOME": "xdg", "HOME": "me"}, "mine"),
-        ({"STROP_CACHE": "", "XDG_CACHE_HOME": "xdg", "HOME": "me"}, "xdg/strop"),
-        ({"XDG_CACHE_HOME": "", "HOME": "me"}, "me/.cache/strop"),
-        ({"HOME": "me"}, "me/.cache/strop"),
-    ],
-)
-def test_the_cache_lies_where_it_was_named(variables: dict[str, str], wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STROP_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert cache_folder() == Path(wanted)
 
 
 def test_a_finished_folder_takes_its_place(tmp_path: Path) -> None:

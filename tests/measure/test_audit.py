@@ -1,14 +1,14 @@
 """The audits, on arms that cheat in known ways."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from strop.measure.arm import Arm, ArmSpec
-from strop.measure.audit import audit, audit_cached_results, audit_shapes, audit_timed_answers
-from strop.measure.result import Finding
+from strop.measure.audit import SLOW, audit, audit_cached_results, audit_shapes, audit_timed_answers
+from strop.measure.result import Block, Finding
 
 
 @contextmanager
@@ -74,3 +74,25 @@ def test_all_three_run_at_every_point(tmp_path: Path) -> None:
         found = audit(baseline, shorter, seed=1)
         assert [finding.code for finding in found if finding.code == "shape-changed"] == ["shape-changed"] * 2
         assert not [finding for finding in audit(baseline, baseline, seed=1) if finding.code != "cached-results"]
+
+
+def test_slow_calls_are_looked_at_less_and_a_memory_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 10 s a call the whole audit would take a quarter of an hour, and the claim would end for want of time."""
+    made: list[int] = []
+    block, variants = Arm.block, Arm.variants
+
+    def counted(arm: Arm, point: str, inputs: Sequence[int], discards: int = 0) -> Block:
+        made.append(len(inputs))
+        return block(arm, point, inputs, discards)
+
+    def varied(arm: Arm, point: str, index: int, chosen: Sequence[int]) -> list[int]:
+        made.append(len(chosen))
+        return variants(arm, point, index, chosen)
+
+    monkeypatch.setattr(Arm, "block", counted)
+    monkeypatch.setattr(Arm, "variants", varied)
+    with arms(tmp_path, "", "cache", units=100) as (baseline, cheat):
+        found = audit(baseline, cheat, seed=1, calls={"tiny": SLOW})
+    assert code(found[0]) == "cached-results" and sum(made) <= 16

@@ -121,3 +121,10 @@ def test_resamples_on_which_a_metric_is_undefined_are_drawn_again() -> None:
         judge_corpus(
             lambda i: (0.5, 0.5) if len(set(i)) > 25 else (math.nan, math.nan), 30, margin=0.1, metric="m", resamples=200
         )
+
+
+def test_too_few_examples_decide_nothing_even_where_none_of_them_changed() -> None:
+    """A recipe that ruins one example in twenty leaves ten of them alone more often than not."""
+    alike = [judge_corpus(means(np.ones(n), np.ones(n)), n, margin=0.01, metric="F1") for n in (2, 19, 20)]
+    assert [found.guard for found in alike] == [Guard.UNPROVEN, Guard.UNPROVEN, Guard.HELD]
+    assert alike[0].findings[0].code == "evaluation-too-small" and alike[0].test == "none"

@@ -127,7 +127,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def looks(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Finding]]:
     """What audits find, and no looking at arms alone: both have tests of their own, with real processes."""
     found: dict[str, list[Finding]] = {"audit": []}
-    monkeypatch.setattr(module, "audit", lambda baseline, candidate, seed: found["audit"])
+    monkeypatch.setattr(module, "audit", lambda baseline, candidate, seed, calls: found["audit"])
     monkeypatch.setattr(module, "_solo", lambda session, baseline, candidate: {})
     monkeypatch.setattr(Prepared, "size", 7)
     return found

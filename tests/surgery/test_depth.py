@@ -74,6 +74,36 @@ def test_numbers_of_blocks_in_configuration_and_blocks_follow() -> None:
     assert [block.turn.layer_idx for block in model.blocks] == [0, 1]
 
 
+class AddsUp(nn.Sequential):
+    """Adds up what its blocks answer."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Answer a tensor of the same shape."""
+        return torch.stack([block(x) for block in self]).sum(0)
+
+
+class Reversed(nn.ModuleList):
+    """Calls its blocks from the last to the first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Answer a tensor of the same shape."""
+        for block in reversed(self):
+            x = block(x)
+        return x
+
+
+@pytest.mark.parametrize("kind", [AddsUp, Reversed])
+def test_a_stack_of_its_own_class_goes_on_answering_as_that_class_does(kind: type[nn.Module]) -> None:
+    blocks, x = [Block(8) for _ in range(4)], torch.randn(2, 8)
+    model = nn.Sequential(nn.Linear(8, 8), kind(*blocks) if kind is AddsUp else kind(blocks))
+    model[1].note = "kept"
+    keep_blocks(model, [0, 2])
+    first, second = blocks[0](model[0](x)), blocks[2](model[0](x))
+    wanted = first + second if kind is AddsUp else blocks[0](second)
+    assert type(model[1]) is kind and model[1].note == "kept" and [name for name, _ in model[1].named_children()] == ["0", "1"]
+    torch.testing.assert_close(model(x), wanted)
+
+
 def test_the_mode_stays() -> None:
     model = Deep().eval()
     keep_blocks(model, [0])

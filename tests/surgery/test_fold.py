@@ -88,6 +88,24 @@ def test_weights_that_others_use_too_are_left() -> None:
     assert folded(model, torch.randn(1, 3, 4, 4)) == 0
 
 
+class SharesItsEncoder(nn.Module):
+    """Keeps the encoder, and its first layers under a second name, by which it calls them, as U-Nets on a ResNet do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3), settled(nn.BatchNorm2d(4)), nn.ReLU())
+        self.first = nn.Sequential(self.encoder[0], self.encoder[1], self.encoder[2])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(x)  # type: ignore[no-any-return]
+
+
+def test_a_norm_that_is_called_by_its_second_name_disappears_under_both() -> None:
+    model = SharesItsEncoder()
+    assert folded(model, torch.randn(1, 3, 8, 8)) == 1
+    assert isinstance(model.encoder[1], nn.Identity) and model.first[1] is model.encoder[1]
+
+
 class Standardised(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = (self.weight - self.weight.mean()) / self.weight.std()

@@ -66,6 +66,24 @@ def test_a_shared_activation_goes_only_if_all_its_calls_go() -> None:
     assert fused(Shared(spoil=True), torch.randn(2, 4), nn.Linear) == 0
 
 
+class TwoNames(nn.Module):
+    """Calls its layers by their second names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 4), nn.GELU())
+        self.first = nn.Sequential(*self.encoder)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(x)  # type: ignore[no-any-return]
+
+
+def test_layers_with_two_names_are_fused_under_both() -> None:
+    model = TwoNames()
+    assert fused(model, torch.randn(2, 4), nn.Linear) == 1
+    assert isinstance(model.first[0], FusedLinear) and model.first[0] is model.encoder[0]
+
+
 def test_small_answers_and_other_number_formats_are_left() -> None:
     assert fused(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.randn(2, 4), nn.Linear, threshold=9) == 0
     double = nn.Sequential(nn.Linear(4, 4), nn.ReLU()).double()

@@ -55,6 +55,15 @@ def test_channels_last_images_are_taken() -> None:
         assert torch.allclose(FusedConv2d(conv, NO_ACTIVATION, same=False)(x), conv(x), atol=1e-5)
 
 
+def test_what_a_forward_may_read_of_a_layer_is_there_as_before() -> None:
+    linear, conv = nn.Linear(8, 4), nn.Conv2d(3, 6, (3, 5), stride=2, padding=1, groups=3)
+    fast, fast_conv = FusedLinear(linear, NO_ACTIVATION), FusedConv2d(conv, NO_ACTIVATION, same=False)
+    for name in ("in_features", "out_features"):
+        assert getattr(fast, name) == getattr(linear, name)
+    for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"):
+        assert getattr(fast_conv, name) == getattr(conv, name)
+
+
 def test_their_names_say_what_they_compute() -> None:
     assert "gelu" in repr(FusedLinear(nn.Linear(8, 4), Activation("gelu")))
     assert "SAME" in repr(FusedConv2d(nn.Conv2d(3, 4, 3), NO_ACTIVATION, same=True))

@@ -21,6 +21,14 @@ def test_replace_keeps_the_training_flag_and_refuses_unknown_names() -> None:
         replace(model, "0.7", nn.ReLU())
 
 
+def test_replace_reaches_a_module_under_every_name_it_has() -> None:
+    shared = nn.ReLU()
+    model = nn.ModuleDict({"encoder": nn.Sequential(shared, nn.Tanh()), "first": nn.Sequential(shared), "again": shared})
+    replace(model, "encoder.0", nn.Identity())
+    assert model["encoder"][0] is model["first"][0] is model["again"] and isinstance(model["again"], nn.Identity)  # type: ignore[index]
+    assert isinstance(model["encoder"][1], nn.Tanh) and list(model) == ["encoder", "first", "again"]  # type: ignore[index]
+
+
 def test_replace_all_counts_what_it_replaced() -> None:
     model = ConvBnNet()
     assert replace_all(model, nn.BatchNorm2d, lambda name, norm: None if name == "norm1" else nn.Identity()) == 2

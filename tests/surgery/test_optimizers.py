@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from strop.surgery.optimizers import clip, fused
+from strop.surgery.optimizers import clip, fused, sparse_gradients
 
 Build = Callable[[list[dict[str, Any]]], Optimizer]
 BUILDS: dict[str, Build] = {
@@ -91,6 +91,12 @@ def test_a_fused_one_a_stepped_one_and_one_of_another_kind_are_left_alone() -> N
     stepped.step()
     cases = (AdamW(net.parameters(), fused=True), stepped, RMSprop(net.parameters()), Mine(net.parameters()))
     assert [fused(case) for case in cases] == [None] * 4
+
+
+def test_sparse_gradients_are_known_by_the_module_that_makes_them() -> None:
+    for table in (nn.Embedding, nn.EmbeddingBag):
+        assert sparse_gradients(nn.Sequential(nn.Sequential(table(4, 2, sparse=True))))
+        assert not sparse_gradients(nn.Sequential(nn.Sequential(table(4, 2)), nn.Linear(2, 2)))
 
 
 def test_parameters_that_have_no_fused_kernel_keep_their_optimizer() -> None:

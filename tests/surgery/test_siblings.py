@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from strop.surgery.siblings import join, undo
 
@@ -98,6 +100,64 @@ def test_nothing_is_held_once_all_were_asked_and_nothing_is_left_afterwards() ->
     assert siblings._source is None and not siblings._answers
     undo(changed)
     assert not any("forward" in vars(module) for module in changed.modules()) and products(changed, x) == 6
+
+
+class InPlace(nn.Module):
+    """Changes in place what one of its layers answers, and calls another by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (rows, 8) to (rows, 8)."""
+        query, key, value = self.query(x), self.key(x), self.value(input=x)
+        kept = query.square()  # needs the query in the backward pass, so nothing that shares its memory may change
+        key.view(-1).mul_(0.5)
+        return nn.functional.relu(key, inplace=True) + kept * value
+
+
+def test_a_layer_whose_answer_is_changed_in_place_answers_by_itself_and_one_called_by_keyword_is_joined() -> None:
+    block, x = InPlace(), torch.randn(3, 8)
+    changed, count = joined(block, x)
+    assert count == 2 and "forward" not in vars(changed.key)
+    torch.testing.assert_close(changed(x), block(x))
+    for one, two in zip(gradients(block, x), gradients(changed, x), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def doubled(layer: nn.Linear) -> None:
+    """Double what the layer reads."""
+    layer.register_forward_pre_hook(lambda layer, arguments: (arguments[0] * 2,))
+
+
+def made(layer: nn.Linear) -> None:
+    """Let the weight be a tensor that something else computed."""
+    weight = layer.weight.detach() * 2
+    del layer.weight
+    layer.weight = weight  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        doubled,
+        made,
+        nn.utils.parametrizations.weight_norm,
+        lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+        lambda layer: prune.random_unstructured(layer, "bias", 0.5),
+    ],
+    ids=["hook", "made", "parametrized", "pruned weight", "pruned bias"],
+)
+def test_layers_whose_input_or_weights_are_made_before_each_call_answer_by_themselves(
+    change: Callable[[nn.Linear], object],
+) -> None:
+    block, x = Block(), torch.randn(3, 8)
+    change(block.key)
+    wanted = block(x)
+    assert join(block, lambda: block(x)) == 0
+    torch.testing.assert_close(block(x), wanted)
 
 
 def test_under_autocast_they_share_a_cast_too() -> None:

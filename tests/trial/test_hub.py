@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import strop
 from strop.contract.examples import read_examples
 from strop.contract.pytree import flatten
 from strop.contract.quality import scores
@@ -232,3 +233,15 @@ def test_without_transformers_the_extra_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'strop\[hf\]'"):
         hub_workload("anything", task=TASK, data=write(tmp_path / "d.csv", rows(64)))
+
+
+def test_an_eager_bundle_of_a_hub_workload_opens_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reference is the command's own, prefix and options included."""
+    monkeypatch.setenv("STROP_CACHE", str(tmp_path / "cache"))
+    data = write(tmp_path / "数据 d.csv", rows(64))
+    manifest = strop.apply("strop: 1", f"hf:{folder}", out=tmp_path / "bundle", task=TASK, data=data)
+    assert manifest.engine == "eager" and manifest.origin.reference == f"hf:{folder}"
+    assert manifest.origin.options == {"task": TASK, "data": data}
+    example = hub_workload(str(folder), task=TASK, data=data).screening.inputs[0]
+    answer = strop.open_bundle(tmp_path / "bundle")(**example)
+    assert flatten(answer)[0][0].shape[-1] == 2

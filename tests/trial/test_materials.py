@@ -211,6 +211,22 @@ def test_the_digest_of_the_data_sees_every_bit() -> None:
     assert len({base, *(data_digest(workload(**change)) for change in changes)}) == 6
 
 
+def test_the_digest_of_the_data_sees_the_labels_from_which_artefacts_are_made() -> None:
+    """They may come from a table beside the workload's code, and a student that learned from others must not be found again."""
+
+    def labelled(labels: Any, split: str = "training") -> str:
+        return data_digest(workload(**{split: strop.Split(inputs=rows(3, 9), labels=labels)}))
+
+    kinds: list[Any] = [None, [0, 1, None], [0, 1, 0], [0.0, 1.0, 0.5], ["a", "b", "a"], [np.array([0]), np.array([1]), None]]
+    kinds.append([{"boxes": torch.zeros(2, 4)}, {"boxes": torch.ones(2, 4)}, {"boxes": torch.zeros(0, 4)}])
+    kinds += [[Path("a"), Path("b"), None], [Path("a"), Path("c"), None], [torch.zeros(1).to(torch.float8_e4m3fn), None, None]]
+    digests = [labelled(labels, split) for labels in kinds for split in ("training", "calibration")]
+    assert digests == [labelled(labels, split) for labels in kinds for split in ("training", "calibration")]
+    assert len(set(digests)) == len(digests)
+    judged = [labelled([0, 1, label], "screening") for label in (0, 1)]
+    assert judged[0] == judged[1], "no artefact comes out of what judges it"
+
+
 class Odd(nn.Module):
     """State of every kind that a model may carry."""
 
@@ -258,6 +274,41 @@ def test_a_device_that_is_not_here_is_refused_before_the_model_is_built() -> Non
         WorkloadError, match=r"cuda:97 is asked for, and torch finds .* Give InferenceWorkload\(device=…\) one that"
     ):
         build_model(workload(model=build, device="cuda:97"), 0)
+
+
+class Narrow(nn.Module):
+    """Computes and answers in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2).bfloat16()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x.bfloat16())
+        return out
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e5m2], ids=str)
+def test_inputs_of_a_dtype_that_numpy_lacks_are_refused_with_their_place_and_the_remedy(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """On disk they would become float32, with which every later process would call the model."""
+    there = [*rows(1, 8), *[row.to(dtype) for row in rows(1, 9)]]
+    for changed, where in (
+        ({"inputs": {"许多 many": there}}, "input 1 of '许多 many'"),
+        ({"inputs": {"one": [{"x": row} for row in there]}}, "input 1 of 'one'"),
+        ({"calibration": strop.Split(inputs=there)}, "input 1 of the calibration split"),
+        ({"training": strop.Split(inputs=there)}, "input 1 of the training split"),
+    ):
+        with pytest.raises(WorkloadError) as caught:
+            written(workload(Narrow(), **changed), tmp_path)
+        assert f"{where} holds {dtype}, which numpy" in str(caught.value)
+        assert f"Give it as float32 and cast it inside the model, for instance with x.to({dtype})" in str(caught.value)
+
+
+def test_answers_in_bfloat16_are_taken(tmp_path: Path) -> None:
+    (answer,) = written(workload(Narrow()), tmp_path).signature.outputs
+    assert answer.dtype == "float32"
 
 
 def test_where_the_model_answers_is_on_record(tmp_path: Path) -> None:

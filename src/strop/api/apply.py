@@ -59,7 +59,7 @@ def apply(
             if not prepared.ready:
                 raise PrepareError(f"{chosen}: {prepared.preparation.outcome.value}: {prepared.preparation.reason}")
             origin = Origin(
-                workload=session.workload.name, reference=reference.value if reference.replayable else "", how="strop apply"
+                workload=session.workload.name, reference=reference.text, options=reference.options, how="strop apply"
             )
             device = session.workload.device
             save_bundle(place_for_bundle, prepared, session.materials.signature, origin=origin, device=device)

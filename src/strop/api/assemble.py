@@ -24,6 +24,7 @@ from strop.report.evidence import Claim, Command, Cost, Samples
 from strop.report.model import RunReport, break_even_calls
 from strop.report.parts import Budget, Diagnosis, Operator, Outcome, Subject, Suggestion, Trial
 from strop.search.confirm import Confirmation
+from strop.trial.reference import Reference
 from strop.units import show_speedup
 
 
@@ -115,7 +116,7 @@ def _subject(record: Record) -> Subject:
     words = f"{100 * drop['value']:g} % of the original's value" if drop["relative"] else f"{drop['value']:g}, absolute"
     return Subject(
         name=plan["name"],
-        reference=_text(plan["reference"]),
+        reference=Reference(**plan["reference"]).text if plan["reference"] else None,
         detail=_size(about["facts"]) + _accelerator(record, about.get("device", PROCESSOR)) if about else "",
         aim=request["aim"],
         max_drop=words,
@@ -131,12 +132,6 @@ def _accelerator(record: Record, device: str) -> str:
     if device == PROCESSOR:
         return ""
     return f", on {read_json(record.folder / 'host.json')['accelerators'][place(device)]} ({device})"
-
-
-def _text(reference: Mapping[str, Any] | None) -> str | None:
-    if reference is None:
-        return None
-    return f"hf:{reference['value']}" if reference["kind"] == "hf" else str(reference["value"])
 
 
 def _spent(record: Record) -> dict[str, float]:

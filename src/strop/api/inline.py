@@ -77,6 +77,10 @@ def inline(
     return Inline(stepper)
 
 
+ANEW = "Build model and optimizer anew before you try again: the recipe may have changed them already."
+"""Else an instruction would be applied to them twice."""
+
+
 def _draft(model: nn.Module, optimizer: Optimizer, steps: int, max_norm: float | None, seed: int) -> Draft:
     workload = TrainingWorkload(
         name="inline",
@@ -110,12 +114,12 @@ def _walk(draft: Draft, training: Training, recipe: Recipe) -> None:
             if changed:
                 raise RecipeError(
                     f"{instruction.name} acts on {', '.join(changed)} of the training, which a loop of your own keeps to itself; "
-                    f"leave it out, or describe the training as a strop.TrainingWorkload and call strop.train."
+                    f"leave it out, or describe the training as a strop.TrainingWorkload and call strop.train. {ANEW}"
                 )
 
 
 def _own(what: str) -> Callable[..., Any]:
     def refuse(*args: object) -> NoReturn:
-        raise RecipeError(f"an instruction of the recipe asks for {what}, which a loop of your own keeps to itself.")
+        raise RecipeError(f"an instruction of the recipe asks for {what}, which a loop of your own keeps to itself. {ANEW}")
 
     return refuse

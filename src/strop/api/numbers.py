@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from strop.contract.recipe import Recipe
 from strop.ledger.judgement import read_comparisons
 from strop.ledger.ledger import read_pairs
-from strop.measure.latency import call_seconds, median_interval
+from strop.measure.latency import call_seconds, median_latency
 from strop.measure.quality import QualityResult
 from strop.measure.result import Pair
 from strop.measure.tail import tail_bound
@@ -79,14 +79,16 @@ def roofline(record: Record, confirmed: Mapping[str, Any] | None) -> tuple[Roofl
 def _arm(pairs: Sequence[Pair], arm: str, points: Sequence[str]) -> tuple[Latency, ...]:
     rows = []
     for point in points:
-        blocks = call_seconds([p for p in pairs if p.voided is None] or pairs, arm, point)
-        calls = [seconds for block in blocks for seconds in block]
+        counted = [p for p in pairs if p.voided is None] or pairs
+        numbers = dict.fromkeys(pair.round for pair in counted)
+        rounds = [call_seconds([pair for pair in counted if pair.round == number], arm, point) for number in numbers]
+        calls = [seconds for blocks in rounds for block in blocks for seconds in block]
         if not calls:  # a server that answered nothing in time
             continue
         rows.append(
             Latency(
                 point=point,
-                p50=median_interval(calls),
+                p50=median_latency(rounds),
                 p90=_tail(calls, 0.90),
                 p99=_tail(calls, 0.99),
                 calls_per_second=len(calls) / sum(calls),

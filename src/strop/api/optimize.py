@@ -121,8 +121,11 @@ def optimize(
         kind = type(loaded)
         plan = {**_plan(workload, reference, request, resume, folder), **{w: k is kind for k, w in FINISHED.items()}}
         with open_ledger(folder, plan, resume=resume) as ledger:
-            ledger.count(time.monotonic() - begun)
-            _run(reference, loaded, request, ledger, observer)
+            if ledger.done("end"):  # resumed though there is nothing left to do but perhaps the report
+                _refuse_change(ledger, reference)
+            else:
+                ledger.count(time.monotonic() - begun)
+                _run(reference, loaded, request, ledger, observer)
             return _close(ledger, observer, REPORTS[kind])
 
 
@@ -205,7 +208,12 @@ def _note_workload(ledger: Ledger, reference: Reference, quality: Quality) -> No
     def about() -> dict[str, Any]:
         return {"digest": reference.digest(), "unjudged": quality.unjudged, "original": Recipe().key}
 
-    noted = ledger.step("workload", about)
+    ledger.step("workload", about)
+    _refuse_change(ledger, reference)
+
+
+def _refuse_change(ledger: Ledger, reference: Reference) -> None:
+    noted = ledger.step("workload", dict)
     if reference.replayable and noted["digest"] != reference.digest():
         raise UsageError(f"{reference.value} was changed since this run began; start a new run in another --out.")
 
@@ -224,7 +232,8 @@ def _end(session: Session, found: Search, reference: Reference) -> dict[str, Any
             session.materials.signature,
             origin=Origin(
                 workload=session.workload.name,
-                reference=reference.value if reference.replayable else "",
+                reference=reference.text,
+                options=reference.options,
                 how=f"strop optimize --aim {session.request.aim}",
             ),
             device=session.workload.device,

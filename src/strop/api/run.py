@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import platform
+import shutil
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,13 +20,14 @@ from torch import nn
 from strop.contract.device import PROCESSOR
 from strop.contract.workload import InferenceWorkload, Workload
 from strop.errors import UsageError, WorkloadError
-from strop.ledger.cache import cache_folder, prune
+from strop.ledger.cache import prune
 from strop.ledger.files import read_json, write_json
 from strop.ledger.ledger import Ledger
 from strop.measure.environment import read_environment
 from strop.measure.host import Host, read_host
 from strop.measure.timing import WarmRule
 from strop.observe import JsonlSink, Observer, tee
+from strop.places import cache_folder
 from strop.search.bench import Bench
 from strop.search.budget import Budget
 from strop.search.examiner import Examiner
@@ -37,7 +41,7 @@ from strop.trial.workshop import Workshop
 BACK_ENDS = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "onnxscript", "numpy", "safetensors", "transformers")
 """Distributions whose version decides what an artefact looks like."""
 
-PREPARING = ("contract", "surgery", "engines", "trial")
+PREPARING = ("contract", "surgery", "engines", "loop", "trial")
 """Folders of strop whose code decides what an artefact looks like; instructions count one by one."""
 
 WARMING_SHARE = 0.01
@@ -170,6 +174,8 @@ def _origin(reference: Reference, materials: Materials, host: Host, request: Req
     for name in BACK_ENDS:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
+    # As the engine inductor looks for it: without one it declines, which must not be remembered once there is one.
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     return {
         "workload": reference.digest(),
         "data": materials.index["data"],
@@ -179,6 +185,7 @@ def _origin(reference: Reference, materials: Materials, host: Host, request: Req
         "cores": host.cores,
         "python": platform.python_version(),
         "versions": versions,
+        "compiler": [compiler, shutil.which(compiler)],
         "code": _code_digest(),
         "seed": request.seed,
     }

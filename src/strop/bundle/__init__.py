@@ -2,6 +2,16 @@
 
 from strop.bundle.manifest import FORMAT, Manifest, Origin
 from strop.bundle.open import check_files, open_bundle, read_manifest
-from strop.bundle.write import update_manifest, write_bundle
+from strop.bundle.write import MANIFEST, update_manifest, write_bundle
 
-__all__ = ["FORMAT", "Manifest", "Origin", "check_files", "open_bundle", "read_manifest", "update_manifest", "write_bundle"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Manifest",
+    "Origin",
+    "check_files",
+    "open_bundle",
+    "read_manifest",
+    "update_manifest",
+    "write_bundle",
+]

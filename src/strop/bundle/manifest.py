@@ -21,12 +21,14 @@ class Origin:
 
     Attributes:
         workload: name of the workload.
-        reference: ``file:function`` or other reference that rebuilds it; empty for a live object.
+        reference: what rebuilds it, as a command takes it: ``path.py:function`` or ``hf:FOLDER-OR-ID``; empty for a live object.
+        options: of that reference: task, data file and columns of an ``hf:`` workload.
         how: the command or call that made the bundle.
     """
 
     workload: str = ""
     reference: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
     how: str = ""
 
 

@@ -7,29 +7,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-
-def record_written(files: Mapping[str, str]) -> None:
-    """Remember that an artefact with these files (path → SHA-256) was written here."""
-    path = _record(files)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
+from strop.places import cache_folder
 
 
-def written_here(files: Mapping[str, str]) -> bool:
-    """Tell whether an artefact with exactly these files was written here."""
-    return _record(files).is_file()
+def record_written(files: Mapping[str, str], reference: str = "") -> None:
+    """Remember that an artefact with these files (path → SHA-256), which ``reference`` rebuilds, was written here.
+
+    Where the folder cannot be written to, a warning says what that will ask for later: the bundle itself is whole.
+    """
+    path = _record(files, reference)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    except OSError as error:
+        message = (
+            f"that this bundle was written here could not be noted ({error}); where it can run code, opening it asks for --trust"
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
-def cache_folder() -> Path:
-    """Return strop's folder below ``XDG_CACHE_HOME``, by default ``~/.cache/strop``."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "strop"
+def written_here(files: Mapping[str, str], reference: str = "") -> bool:
+    """Tell whether an artefact with exactly these files, and of this reference if one is given, was written here."""
+    return _record(files, reference).is_file()
 
 
-def _record(files: Mapping[str, str]) -> Path:
-    digest = hashlib.sha256(json.dumps(dict(sorted(files.items()))).encode()).hexdigest()
-    return cache_folder() / "written" / digest
+def _record(files: Mapping[str, str], reference: str) -> Path:
+    named = [dict(sorted(files.items())), reference] if reference else dict(sorted(files.items()))
+    return cache_folder() / "written" / hashlib.sha256(json.dumps(named).encode()).hexdigest()

@@ -76,6 +76,8 @@ def write_bundle(
         files=digest_files(folder),
     )
     record_written(manifest.files)
+    if manifest.origin.reference:
+        record_written(manifest.files, manifest.origin.reference)
     _write(folder, manifest)
     return manifest
 

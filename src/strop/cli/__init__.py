@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -56,6 +58,8 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without × or α costs those signs, not the result
+        sys.stdout.reconfigure(errors="replace")
     try:
         return int(root.main(args=arguments, prog_name="strop", standalone_mode=False) or 0)
     except click.ClickException as error:

@@ -49,4 +49,7 @@ def command(
     for point, comparison in found.comparisons.items():
         s = comparison.speedup
         click.echo(f"{point}: {comparison.verdict}  {show_speedup(s.low, s.estimate, s.high)}")
-    click.echo(found.quality.describe() if found.quality else "quality: not judged")
+    click.echo(f"quality: {found.quality.guard}: {found.quality.describe()}" if found.quality else "quality: not judged")
+    doubts = [doubt for comparison in found.comparisons.values() for doubt in comparison.findings]
+    for doubt in dict.fromkeys([*doubts, *(found.quality.findings if found.quality else ())]):
+        click.echo(f"doubt: {doubt.message}; {doubt.advice}")

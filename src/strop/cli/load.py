@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from strop.cli._shared import as_json, print_json, quiet
+from strop.cli._shared import as_json, print_json, quiet, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +77,7 @@ def command(
     if as_json:
         print_json(to_json(result))
     else:
-        click.echo(render_tables(headline(result), tables_of(result), shutil.get_terminal_size((120, 24)).columns))
+        click.echo(render_tables(headline(result), tables_of(result), terminal_width()))
         if out:
             click.echo(f"Report: {Path(out) / 'report.html'}")
     if result.interrupted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from strop.cli._shared import as_json, hub_options, observer, print_json, quiet, reference
+from strop.cli._shared import as_json, hub_options, observer, print_json, quiet, reference, terminal_width
 
 
 @click.command()
@@ -58,6 +58,6 @@ def command(
     if as_json:
         print_json(result.report.to_json())
     else:
-        click.echo(render_summary(result.report))
+        click.echo(render_summary(result.report, terminal_width()))
         click.echo(f"Report: {result.folder / 'report.html'}" + (f"   Bundle: {result.bundle}" if result.bundle else ""))
     return result.exit_code

@@ -144,12 +144,10 @@ class _EagerProgram(Program):
 
 def _placed(model: nn.Module, settings: dict[str, Any], device: str) -> nn.Module:
     """Return the model on its device and in its layout."""
-    import torch
+    from strop.surgery.layout import channels_last
 
     placed = model if device == PROCESSOR else model.to(device)
-    if settings["layout"] == "channels_last":
-        placed = placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed
+    return channels_last(placed) if settings["layout"] == "channels_last" else placed
 
 
 def _forward(model: nn.Module, signature: Signature, settings: dict[str, Any], device: str) -> Forward:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import starmap
@@ -17,6 +18,12 @@ from strop.errors import PrepareError
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
+
+BFLOAT16_SLACK = 0.02
+"""Departure, relative to the largest answer, that rounding of bfloat16 in another order may cause."""
+
+_SIZE = re.compile(r"leaves(?:_|\[)(\d+)\]?\.size\(\)\[(\d+)\]")
+"""How the exporter writes the size of an input's dimension."""
 
 
 def flat_model(model: nn.Module, signature: Signature, bfloat16: bool = False) -> nn.Module:
@@ -71,8 +78,8 @@ def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
     steps, except under :func:`free_steps`.
 
     Raises:
-        PrepareError: the model cannot be exported, its code fixes a dimension that varies in the examples, or it keeps
-            state between calls.
+        PrepareError: the model cannot be exported, its code fixes a dimension that varies in the examples or takes another
+            path for some of their sizes, or it keeps state between calls.
     """
     import torch
 
@@ -89,6 +96,7 @@ def export_program(draft: Draft, *, bfloat16: bool = False) -> ExportedProgram:
     except Exception as error:  # the exporter raises many kinds, all meaning the same to a trial
         raise PrepareError(f"torch.export cannot capture {type(draft.model).__name__}: {_first_lines(error)}") from error
     _check_free(program, draft)
+    _check_paths(program, model, draft, coarse=bfloat16)
     if count := cut_unread(program):
         draft.lowering.add("operators cut to what is read", count)
     return program
@@ -101,11 +109,15 @@ def export_leaves(draft: Draft) -> list[Tensor]:
     a tensor of its own: one tensor in two places would be exported as one input.
     """
     signature = draft.signature
-    rows = [tensors_of(call_leaves(as_call(example), signature))[0] for example in draft.examples]
+    rows = _rows(draft)
     if not rows:
         raise PrepareError("a draft without example inputs cannot be exported; give the workload at least one input.")
     chosen = max(rows, key=lambda leaves: min(_varying(leaves, signature), default=0))
     return [_at_least_two(leaf, spec.shape) for leaf, spec in zip(chosen, signature.inputs, strict=True)]
+
+
+def _rows(draft: Draft) -> list[list[Tensor]]:
+    return [tensors_of(call_leaves(as_call(example), draft.signature))[0] for example in draft.examples]
 
 
 def _varying(leaves: Sequence[Tensor], signature: Signature) -> list[int]:
@@ -134,6 +146,69 @@ def _check_free(program: ExportedProgram, draft: Draft) -> None:
                 )
 
 
+def _check_paths(program: ExportedProgram, model: nn.Module, draft: Draft, coarse: bool) -> None:
+    """Hold the examples' sizes against what the exporter assumed: of a branch over a size it keeps the traced side in silence.
+
+    Many an assumption is harmless (that a last feature map is not one pixel wide), and that no free size is 1 goes unsaid. So
+    where one does not hold, the graph answers the smallest such example, and its answer decides; ``coarse``: in bfloat16.
+    Nothing is called where all assumptions hold.
+    """
+    import torch
+
+    checked = program.module()
+    guards = dict(checked.named_children()).get("_guards_fn")  # None: torch leaves them out for some packages of its own
+    outside = {}
+    for leaves in _rows(draft):  # largest first, so that of each kind the smallest remains
+        broken, ones = _broken(guards, leaves), [size == 1 for size in _varying(leaves, draft.signature)]
+        if broken or any(ones):
+            outside[broken, tuple(ones)] = leaves
+    graph = program.module(check_guards=False) if outside else checked
+    vars(graph)["validate_inputs"] = False  # or it refuses what it is to be tried with
+    for (broken, _), leaves in outside.items():
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
+            torch.manual_seed(draft.seed)
+            wanted = model(*(leaf.clone() for leaf in leaves))  # some models write into their inputs
+            torch.manual_seed(draft.seed)
+            try:
+                answer = graph(*(leaf.clone() for leaf in leaves))
+            except Exception as error:  # operators raise many kinds for sizes that they cannot take
+                raise PrepareError(_assumed(broken, leaves, draft, f"fails: {_first_lines(error)}.")) from error
+        slack = [BFLOAT16_SLACK * _largest(tensor) if coarse else 0.0 for tensor in wanted]
+        if not all(starmap(_alike, zip(answer, wanted, slack, strict=True))):
+            raise PrepareError(_assumed(broken, leaves, draft, "answers otherwise."))
+
+
+def _broken(guards: nn.Module | None, leaves: Sequence[Tensor]) -> str:
+    """Return, as code, the first of the exporter's assumptions about sizes that does not hold; empty where all do."""
+    try:
+        if guards is not None:
+            guards(*leaves)
+    except AssertionError as error:
+        return str(error).removeprefix("Guard failed: ")
+    return ""
+
+
+def _assumed(broken: str, leaves: Sequence[Tensor], draft: Draft, fault: str) -> str:
+    specs = draft.signature.inputs
+    places = [(int(number), int(dimension)) for number, dimension in _SIZE.findall(broken)] or [
+        (number, dimension)
+        for number, (leaf, spec) in enumerate(zip(leaves, specs, strict=True))
+        for dimension, (size, fixed) in enumerate(zip(leaf.shape, spec.shape, strict=True))
+        if fixed is None and size == 1
+    ]
+    met = [f"dimension {d} of input {specs[n].name} is {leaves[n].shape[d]}" for n, d in dict.fromkeys(places)]
+    sizes = " and ".join(met) or "a size is unlike the others"
+    limit = _SIZE.sub(lambda found: f"{specs[int(found[1])].name}.shape[{found[2]}]", broken) or "sizes of 2 or more"
+    return (
+        f"{sizes} in an example, where the model's code goes another way than the exported graph, which holds for "
+        f"{limit} and there {fault} Write the model without deciding by that size, or give examples on one side only."
+    )
+
+
+def _largest(tensor: Tensor) -> float:
+    return float(tensor.double().nan_to_num(posinf=0, neginf=0).abs().max()) if tensor.numel() else 0.0
+
+
 def _check_stateless(draft: Draft, leaves: Sequence[Tensor]) -> None:
     """Call the model twice with the same input and the same random numbers: what differs is what the first call left behind.
 
@@ -160,10 +235,12 @@ def _check_stateless(draft: Draft, leaves: Sequence[Tensor]) -> None:
         )
 
 
-def _alike(first: Tensor, second: Tensor) -> bool:
+def _alike(first: Tensor, second: Tensor, slack: float = 0.0) -> bool:
     import torch
 
-    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-3, atol=1e-5, equal_nan=True)
+    if first.shape != second.shape:
+        return False
+    return torch.allclose(first.double(), second.double(), rtol=1e-3, atol=1e-5 + slack, equal_nan=True)
 
 
 def _restore(tensor: Tensor, dtype: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""The user's cache folder: artefacts by content hash. Timings are never cached."""
+"""Artefacts by content hash in the user's cache folder. Timings are never cached."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from strop.units import Bytes
 
 CACHE_LIMIT: Bytes = 8 * 10**9
 """Artefacts beyond this are removed, least recently used first."""
-
-
-def cache_folder() -> Path:
-    """Return where strop caches: ``$STROP_CACHE``, else ``$XDG_CACHE_HOME/strop``, else ``~/.cache/strop``."""
-    if named := os.environ.get("STROP_CACHE"):
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "strop"
 
 
 def publish(prepared: Path, entry: Path) -> Path:

@@ -4,41 +4,56 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from strop.measure.arm import Arm
 from strop.measure.clock import draw_inputs, uniform
 from strop.measure.result import Finding
+from strop.units import Seconds
 
 GAIN = 0.10
 """A repeated input may be answered this much faster than a fresh one (warm processor caches)."""
 SHORT_GAIN = 0.20
 """The same for calls below :data:`SHORT_NS`, where caches weigh more."""
 SHORT_NS = 200_000
-_TRIALS = 9
-_CALLS = 3
+SLOW: Seconds = 0.5
+"""Calls this long vary little and cost much: a sixth of them has to do."""
 
 
-def audit(baseline: Arm, candidate: Arm, *, seed: int, inputs: int = 3) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is tried at a point: inputs, trials of a memory, and timed calls in each of their visits."""
+
+    inputs: int = 3
+    trials: int = 9
+    calls: int = 3
+
+
+FULL, SHORT = Effort(), Effort(inputs=1, trials=3, calls=1)
+
+
+def audit(baseline: Arm, candidate: Arm, *, seed: int, calls: Mapping[str, Seconds] | None = None) -> tuple[Finding, ...]:
     """Run all three checks on the candidate at every operating point of both arms; no finding is the good outcome.
 
     Args:
         baseline: what the candidate stands in for; only its shapes are asked.
         candidate: the arm under suspicion; loaded and warm.
         seed: decides inputs and orders.
-        inputs: how many inputs of each point are looked at.
+        calls: how long its call takes at each point, as far as that is known.
     """
     findings: list[Finding | None] = []
     for point, available in candidate.points.items():
-        chosen = sorted(set(draw_inputs(inputs, available, seed, "audit", point)))
-        findings.append(audit_cached_results(candidate, point, chosen[0], seed=seed))
+        effort = SHORT if (calls or {}).get(point, 0.0) >= SLOW else FULL
+        chosen = sorted(set(draw_inputs(effort.inputs, available, seed, "audit", point)))
+        findings.append(audit_cached_results(candidate, point, chosen[0], seed=seed, effort=effort))
         findings.append(audit_timed_answers(candidate, point, chosen))
         findings.append(audit_shapes(baseline, candidate, point, chosen))
     return tuple(finding for finding in findings if finding is not None)
 
 
-def audit_cached_results(arm: Arm, point: str, index: int, *, seed: int) -> Finding | None:
+def audit_cached_results(arm: Arm, point: str, index: int, *, seed: int, effort: Effort = FULL) -> Finding | None:
     """Compare calls on one repeated input with calls on inputs never given before, in coin-ordered visits.
 
     After MLPerf's compliance TEST04. A target without the ability ``run_variant`` cannot be given fresh inputs; its other
@@ -49,15 +64,15 @@ def audit_cached_results(arm: Arm, point: str, index: int, *, seed: int) -> Find
     if not fresh_inputs and not others:
         return _limited(point, "it has a single input")
     logs, fresh_all = [], []
-    for trial in range(_TRIALS):
+    for trial in range(effort.trials):
         order = (True, False) if uniform(seed, "cache audit", point, trial) < 0.5 else (False, True)
         taken: dict[bool, float] = {}
         for repeated in order:
             if repeated:
-                taken[True] = statistics.median(arm.block(point, [index] * (_CALLS + 1), 1).calls_ns)
+                taken[True] = statistics.median(arm.block(point, [index] * (effort.calls + 1), 1).calls_ns)
             elif fresh_inputs:
-                first = 1 + trial * (_CALLS + 1)
-                taken[False] = statistics.median(arm.variants(point, index, range(first, first + _CALLS + 1))[1:])
+                first = 1 + trial * (effort.calls + 1)
+                taken[False] = statistics.median(arm.variants(point, index, range(first, first + effort.calls + 1))[1:])
             else:
                 # One call on the same input with another one before it; a median over visits of the only comparable call.
                 taken[False] = arm.block(point, [others[trial % len(others)], index], 1).calls_ns[0]
@@ -65,7 +80,7 @@ def audit_cached_results(arm: Arm, point: str, index: int, *, seed: int) -> Find
         fresh_all.append(taken[False])
     allowed = SHORT_GAIN if statistics.median(fresh_all) < SHORT_NS else GAIN
     bar = math.log1p(-allowed)
-    if statistics.median(logs) < bar and sum(log < bar for log in logs) >= _TRIALS - 1:
+    if statistics.median(logs) < bar and sum(log < bar for log in logs) >= effort.trials - 1:
         share = 1 - math.exp(statistics.median(logs))
         return Finding(
             code="cached-results",

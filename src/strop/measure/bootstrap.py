@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from strop.errors import MeasureError, WrongAnswersError
-from strop.measure.quality import QualityResult, build_result
+from strop.measure.quality import ANYTHING, QualityResult, build_result
 from strop.measure.ratios import FloatArray
 from strop.measure.result import Finding
 
@@ -24,6 +25,9 @@ PairedMetric = Callable[[Indices], tuple[float, float]]
 
 JACKKNIFE_GROUPS = 200
 SMALL_SAMPLE = 50
+LEAST_SAMPLE = 20
+"""As few decide nothing, as for the t-test of scores."""
+
 REDRAWS = 20
 """How often resamples on which a metric is undefined are drawn again, before that is given up."""
 
@@ -75,26 +79,33 @@ def judge_corpus(
         raise MeasureError(
             f"quality {metric!r} gave baseline {baseline!r} and candidate {candidate!r}; finite numbers are needed"
         )
-    samples = _samples(units, gain, resamples, seed, metric)
-    bounds = _bca(samples, sign * (candidate - baseline), _jackknife(units, gain), alpha)
-    findings: tuple[Finding, ...] = ()
-    if len(units) < SMALL_SAMPLE:
-        message = f"{len(units)} independent examples make a rough bootstrap"
-        findings = (Finding(code="small-evaluation", message=message, advice=f"give {SMALL_SAMPLE} or more"),)
-    return build_result(
+    build = partial(
+        build_result,
         metric,
         baseline,
         candidate,
-        bounds,
         margin=margin,
         alpha=alpha,
         higher_is_better=higher_is_better,
         n=n,
         clusters=len(units),
+    )
+    if len(units) < LEAST_SAMPLE:
+        few = _few("evaluation-too-small", f"{len(units)} independent examples are too few for a bootstrap", LEAST_SAMPLE)
+        return build((-ANYTHING, ANYTHING), test="none", findings=few)
+    samples = _samples(units, gain, resamples, seed, metric)
+    bounds = _bca(samples, sign * (candidate - baseline), _jackknife(units, gain), alpha)
+    rough = _few("small-evaluation", f"{len(units)} independent examples make a rough bootstrap", SMALL_SAMPLE)
+    return build(
+        bounds,
         test=f"paired bootstrap, BCa, {resamples} resamples",
         needed_n=_needed(samples, n, margin, alpha),
-        findings=findings,
+        findings=rough if len(units) < SMALL_SAMPLE else (),
     )
+
+
+def _few(code: str, message: str, wanted: int) -> tuple[Finding, ...]:
+    return (Finding(code=code, message=message, advice=f"give {wanted} or more"),)
 
 
 def _samples(

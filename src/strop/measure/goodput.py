@@ -82,6 +82,8 @@ def _excess(rounds: Sequence[Counts], factor: Ratio, confidence: Ratio) -> tuple
 
 def _interval(rounds: Sequence[Counts], ratio: Ratio, confidence: Ratio) -> Interval:
     one_sided = (1 + confidence) / 2
+    if math.isinf(ratio):
+        return _beside_nothing(rounds, confidence)
     middle = min(max(ratio, 1 / FARTHEST), FARTHEST)
     low = _edge(rounds, middle, 1 / FARTHEST, one_sided, 0)
     high = _edge(rounds, middle, FARTHEST, one_sided, 1)
@@ -91,6 +93,18 @@ def _interval(rounds: Sequence[Counts], ratio: Ratio, confidence: Ratio) -> Inte
         high=high if high < FARTHEST else math.inf,
         confidence=confidence,
     )
+
+
+def _beside_nothing(rounds: Sequence[Counts], confidence: Ratio) -> Interval:
+    """Return the interval where the baseline answered nothing: the test refuses every ratio then, however large.
+
+    None seen of a Poisson count bounds its mean by ``-ln(1 - confidence)`` (about three); half an answer stands for none in
+    the estimate.
+    """
+    one_sided = (1 + confidence) / 2
+    windows, answered = sum(len(r.candidate) for r in rounds), float(sum(r.candidate.sum() for r in rounds))
+    low = max(0.0, _excess(rounds, 0.0, one_sided)[0]) * windows / -math.log(1 - one_sided)
+    return Interval(low=low, estimate=max(low, (answered + 0.5) / 0.5), high=math.inf, confidence=confidence)
 
 
 def _edge(rounds: Sequence[Counts], inside: Ratio, outside: Ratio, confidence: Ratio, side: int) -> Ratio:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, stdtrit
 
 from strop.errors import MeasureError
 from strop.measure.result import Interval, Pair
@@ -34,6 +35,29 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
     return Interval(
         low=float(ordered[rank]), estimate=float(np.median(ordered)), high=float(ordered[count - 1 - rank]), confidence=covered
     )
+
+
+def median_latency(rounds: Sequence[Sequence[Sequence[float]]], confidence: float = 0.95) -> Interval:
+    """Return the median of all calls, with an interval that does not take the calls of one process for independent.
+
+    A process keeps its luck (where its memory came to lie) for as long as it lives, however many calls it makes. So the
+    interval is Student's over the logarithms of the rounds' medians, or, of a single round, that of its blocks' medians.
+
+    Args:
+        rounds: calls above 0 of each block of each round, each round on fresh processes.
+        confidence: two-sided.
+    """
+    filled = [[block for block in blocks if len(block)] for blocks in rounds]
+    calls = [np.concatenate(blocks) for blocks in filled if blocks]
+    estimate = float(np.median(np.concatenate(calls)))
+    if len(calls) == 1:
+        found = median_interval([float(np.median(block)) for blocks in filled for block in blocks], confidence)
+        low, high, confidence = found.low, found.high, found.confidence
+    else:
+        logs = np.log([float(np.median(values)) for values in calls])
+        half = float(stdtrit(len(logs) - 1, (1 + confidence) / 2)) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+        low, high = math.exp(logs.mean() - half), math.exp(logs.mean() + half)
+    return Interval(low=min(low, estimate), estimate=estimate, high=max(high, estimate), confidence=confidence)
 
 
 def call_seconds(pairs: Sequence[Pair], arm: str, point: str) -> list[list[float]]:

@@ -154,7 +154,8 @@ def _timed(session: Session, result: Prepared, plan: ConfirmPlan) -> dict[str, A
         )
         session.tell("confirm.round", f"round {number + 1} of {plan.rounds}", round=number + 1)
         if number == 0:
-            findings.extend(audit(baseline.arm, candidate.arm, seed=session.request.seed))
+            calls = {point: profile.call_seconds for point, profile in candidate.profile.items()}
+            findings.extend(audit(baseline.arm, candidate.arm, seed=session.request.seed, calls=calls))
         if number == plan.rounds - 1 and session.budget.left > SOLO_SECONDS:
             alone.update(_solo(session, baseline, candidate))
             tensors.update({arm: _tensor_peak(session, seat) for arm, seat in both.items()})

@@ -7,8 +7,6 @@ from typing import Literal
 
 from torch import nn
 
-from strop.surgery.modules import replace
-
 Choice = Literal["spread", "first", "last"]
 """Which blocks stay: evenly spread over the depth, or those at either end."""
 
@@ -70,7 +68,8 @@ def keep_blocks(model: nn.Module, places: Sequence[int]) -> int:
         for module in block.modules():
             if isinstance(getattr(module, "layer_idx", None), int):
                 module.layer_idx = number  # type: ignore[assignment]
-    replace(model, name, nn.ModuleList(kept) if isinstance(stack, nn.ModuleList) else nn.Sequential(*kept))
+    stack._modules.clear()  # the container stays, for its class may have a forward of its own
+    stack._modules.update({str(number): block for number, block in enumerate(kept)})
     for module in model.modules():
         config = getattr(module, "config", None)
         if getattr(config, "num_hidden_layers", None) == len(blocks):

@@ -6,6 +6,7 @@ packed copy is made at the first call and never saved.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,7 @@ class FusedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, activation: Activation) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
+        self.in_features, self.out_features = linear.in_features, linear.out_features  # which the model's forward may read
         self.activation = activation
         self._packed: Tensor | None = None
 
@@ -102,9 +104,11 @@ class FusedConv2d(nn.Module):
     def __init__(self, convolution: nn.Conv2d, activation: Activation, same: bool) -> None:
         super().__init__()
         self.weight, self.bias = convolution.weight, convolution.bias
-        self.stride, self.dilation = list(convolution.stride), list(convolution.dilation)
+        self.in_channels, self.out_channels = convolution.in_channels, convolution.out_channels  # read by models' forwards
+        self.kernel_size, self.padding_mode = convolution.kernel_size, convolution.padding_mode
+        self.stride, self.dilation = convolution.stride, convolution.dilation
         self.groups, self.same, self.activation = convolution.groups, same, activation
-        self.padding = [0, 0] if same else [int(p) for p in convolution.padding]
+        self.padding = (0, 0) if same else tuple(int(p) for p in convolution.padding)
         self._packed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +117,7 @@ class FusedConv2d(nn.Module):
         if self.same:
             (top, bottom), (left, right) = same_padding(x.shape[-2:], self.weight.shape[-2:], self.stride, self.dilation)
             if top == bottom and left == right:
-                padding = [top, left]
+                padding = (top, left)
             else:
                 x = functional.pad(x, [left, right, top, bottom])
         if self._packed is None:
@@ -135,7 +139,9 @@ class FusedConv2d(nn.Module):
         return f"{tuple(self.weight.shape)}, {'SAME, ' if self.same else ''}{self.activation.name}"
 
 
-def same_padding(size: tuple[int, ...], kernel: tuple[int, ...], stride: list[int], dilation: list[int]) -> list[tuple[int, int]]:
+def same_padding(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> list[tuple[int, int]]:
     """Return (before, after) per dimension as TensorFlow's "SAME" pads: the odd element goes behind."""
     found = []
     for length, k, s, d in zip(size, kernel, stride, dilation, strict=True):

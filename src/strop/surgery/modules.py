@@ -33,15 +33,18 @@ def find(model: nn.Module, kind: type[M]) -> Iterator[tuple[str, M]]:
 
 
 def replace(model: nn.Module, name: str, new: nn.Module) -> None:
-    """Put ``new`` in the place of the module called ``name``, keeping its training flag.
+    """Put ``new`` in every place of the module called ``name``, keeping its training flag.
+
+    A module may have several names, as the first layers of an encoder have that a model lists again; a forward may use any.
 
     Raises:
         AttributeError: there is no such module.
     """
-    parent_name, _, leaf = name.rpartition(".")
-    parent = model.get_submodule(parent_name)
-    new.train(parent.get_submodule(leaf).training)
-    setattr(parent, leaf, new)
+    old = model.get_submodule(name)
+    new.train(old.training)
+    for parent in list(model.modules()):
+        for leaf in [leaf for leaf, child in parent._modules.items() if child is old]:
+            setattr(parent, leaf, new)
 
 
 def replace_all(model: nn.Module, kind: type[M], build: Callable[[str, M], nn.Module | None]) -> int:

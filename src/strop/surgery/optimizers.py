@@ -29,6 +29,11 @@ def fused(optimizer: Optimizer) -> Optimizer | None:
     return type(optimizer)([{**group, **changed} for group in groups], **taken)
 
 
+def sparse_gradients(model: nn.Module) -> bool:
+    """Tell whether a module of the model gives its weight a sparse gradient, which no fused kernel takes."""
+    return any(getattr(module, "sparse", False) is True for module in model.modules())
+
+
 def clip(model: nn.Module, optimizer: Optimizer, norm: Tensor, largest: float, *, at_once: bool = False) -> None:
     """Let gradients whose norm exceeds ``largest`` have that norm, at the latest when the optimizer has taken its next step.
 

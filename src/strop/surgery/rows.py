@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,7 @@ class UsedRows(nn.Module):
     def __init__(self, table: nn.Embedding, rows: Tensor) -> None:
         super().__init__()
         self.whole, self.rows = [table], rows  # in a list, so that its weight is not a parameter of the model
+        self.num_embeddings, self.embedding_dim, self.padding_idx = table.num_embeddings, table.embedding_dim, table.padding_idx
         weight = table.weight.detach()
         self.used = nn.Parameter(weight[rows])
         self.register_buffer("table", weight, persistent=False)
@@ -58,7 +61,8 @@ class UsedRows(nn.Module):
         if self.training:
             raise TrainingError(
                 f"a batch looks up row {int(input[~known][0])} of an embedding, which no sample did when all were looked "
-                f"through: the samples are not the same each time. Leave the rule 'embedding' out."
+                f"through: the samples, or what the model makes of them, are not the same each time. "
+                f"Leave the rule 'embedding' out."
             )
         rows = functional.embedding(place.clamp(min=0), self.used)
         return torch.where(known[..., None], rows, functional.embedding(input, self.table))
@@ -71,15 +75,54 @@ class UsedRows(nn.Module):
         return table
 
 
-class _Seen(Exception):
-    """The embedding was reached."""
+class _Enough(Exception):
+    """The embedding was reached, and is not asked again in this forward."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is seen of a table while the samples are looked through.
+
+    Attributes:
+        used: which rows were looked up, (rows,).
+        calls: lookups in this forward.
+        once: a forward looks up once, so that it can end there; what comes behind takes most of its time.
+        read: the weight was read by something else than a lookup, as a product with it does.
+    """
+
+    used: Tensor
+    calls: int = 0
+    once: bool = False
+    read: bool = False
+
+
+class _Watched(nn.Embedding):
+    """The class of a table while the samples are looked through."""
+
+    seen: _Seen
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.seen.used[input.reshape(-1).cpu()] = True
+        self.seen.calls += 1
+        if self.seen.once:
+            raise _Enough
+        weight = self._parameters["weight"]
+        assert weight is not None
+        return functional.embedding(input, weight, self.padding_idx)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "weight":
+            self.seen.read = True
+        return super().__getattr__(name)
 
 
 def split(model: nn.Module, training: Training) -> int:
     """Train only the used rows of the model's largest embedding; return how many rows are left out, 0 where it stays whole.
 
-    Every sample is collated once and forwarded as far as the embedding. It stays whole where it is shared, small or mostly
-    used, where its rows are renormalised or have sparse gradients, and where there are too many samples to look through.
+    Every sample is collated once. The first of them are forwarded wholly, and all where that looks up more than once; otherwise
+    the others go as far as the embedding. Buffers and random numbers are the caller's to put back. The embedding stays whole
+    where it is shared, small or mostly used, where its weight is read otherwise than by looking rows up, where its rows are
+    renormalised or have sparse gradients, and where there are too many samples to look through.
     """
     shared = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     tables = [
@@ -105,22 +148,22 @@ def undo(model: nn.Module) -> None:
 
 
 def _used(model: nn.Module, table: nn.Embedding, training: Training) -> Tensor:
-    used = torch.zeros(table.num_embeddings, dtype=torch.bool)
-
-    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        used[arguments[0].reshape(-1).cpu()] = True
-        raise _Seen
-
-    handle = table.register_forward_pre_hook(note)
+    """Return the rows that are looked up; none where a forward does without the table, or reads its weight otherwise."""
+    seen = _Seen(torch.zeros(table.num_embeddings, dtype=torch.bool))
+    vars(table)["seen"], table.__class__ = seen, _Watched
     try:
         with torch.no_grad():
             for start in range(0, len(training.data), TOGETHER):
                 numbers = range(start, min(start + TOGETHER, len(training.data)))
+                seen.calls = 0
                 try:
                     training.forward(model, training.collate([training.data[number] for number in numbers]))
-                except _Seen:
+                except _Enough:
                     continue
-                return used.nonzero().reshape(-1)[:0]  # the embedding is not part of this forward
+                if seen.read or not seen.calls:
+                    return torch.zeros(0, dtype=torch.long)
+                seen.once = start == 0 and seen.calls == 1
     finally:
-        handle.remove()
-    return used.nonzero().reshape(-1)
+        table.__class__ = nn.Embedding
+        del vars(table)["seen"]
+    return seen.used.nonzero().reshape(-1)

@@ -72,28 +72,35 @@ def join(model: nn.Module, run: Callable[[], object]) -> int:
     """Let linear layers that read the same tensor share a product; return how many there are.
 
     Joined are layers that are called once, all with a bias or all without; one that is later called with another tensor, or after
-    the tensor was changed in place, answers by itself.
+    the tensor was changed in place, answers by itself. So do layers whose answer is changed in place (torch refuses that for
+    views that were made together, and copies take more time than joining saves), layers with hooks before their call, and those
+    whose weights are computed, which are not known until then.
 
     Args:
         model: changed in place, until :func:`undo`; its parameters stay as they are.
         run: lets the model train on a batch, so that it is seen who reads what.
     """
     calls: list[tuple[nn.Linear, Tensor, int]] = []
+    answers: list[tuple[nn.Module, Tensor]] = []
 
-    def note(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def note(layer: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         assert isinstance(layer, nn.Linear)
-        calls.append((layer, arguments[0], arguments[0]._version))
+        tensor = arguments[0] if arguments else named["input"]
+        calls.append((layer, tensor, tensor._version))
 
-    handles = [m.register_forward_pre_hook(note) for m in model.modules() if type(m) is nn.Linear and "forward" not in vars(m)]
+    plain = [module for module in model.modules() if _joinable(module)]
+    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in plain]
+    handles += [layer.register_forward_hook(lambda layer, _, answer: answers.append((layer, answer))) for layer in plain]
     try:
         run()
     finally:
         for handle in handles:
             handle.remove()
     times = Counter(id(layer) for layer, _, _ in calls)
+    changed = {id(layer) for layer, answer in answers if answer._version}
     readers: dict[tuple[int, int, bool], list[nn.Linear]] = defaultdict(list)
     for layer, tensor, version in calls:
-        if times[id(layer)] == 1:
+        if times[id(layer)] == 1 and id(layer) not in changed:
             readers[id(tensor), version, layer.bias is None].append(layer)
     joined = [layers for layers in readers.values() if len(layers) > 1]
     for layers in joined:
@@ -101,6 +108,11 @@ def join(model: nn.Module, run: Callable[[], object]) -> int:
         for layer in layers:
             layer.forward = _Joined(layer, siblings)  # type: ignore[method-assign]
     return sum(map(len, joined))
+
+
+def _joinable(module: nn.Module) -> bool:
+    plain = type(module) is nn.Linear and "forward" not in vars(module) and not module._forward_pre_hooks
+    return plain and {"weight", "bias"} <= module._parameters.keys()
 
 
 def undo(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ import torch
 from strop.contract.device import PROCESSOR, absent
 from strop.contract.draft import Draft, Facts
 from strop.contract.examples import digest, elements, read_examples, write_examples
-from strop.contract.pytree import map_leaves
+from strop.contract.pytree import flatten, map_leaves
 from strop.contract.signature import Signature, TensorSpec, as_call, infer_inputs, infer_signature
 from strop.contract.workload import InferenceWorkload
 from strop.errors import WorkloadError
@@ -94,10 +94,11 @@ def materialise(workload: InferenceWorkload, model: torch.nn.Module, folder: Pat
     """Read the original model's signature and facts, and write the workload's data.
 
     Raises:
-        WorkloadError: the model cannot be called, its answers hold no tensors, inputs do not fit, or
-            calibration or training data overlap the evaluation data.
+        WorkloadError: the model cannot be called, its answers hold no tensors, inputs do not fit or have a dtype that numpy
+            lacks, or calibration or training data overlap the evaluation data.
     """
     workload = _drawn(workload)
+    _refuse_dtypes(workload)
     _refuse_overlap(workload)
     probes = _probes(workload)
     probed = infer_signature(
@@ -173,9 +174,21 @@ def _moved(model: torch.nn.Module, device: str) -> torch.nn.Module:
 
 
 def data_digest(workload: InferenceWorkload) -> str:
-    """Return one digest over all inputs of all points and splits."""
+    """Return one digest over all inputs of all points and splits, and the labels of those from which artefacts are made."""
     inputs: Mapping[str, Sequence[Any]] = {**workload.inputs, **{f"split {n}": s.inputs for n, s in workload.splits.items()}}
-    return digest({name: "".join(digest(_tree(e)) for e in examples) for name, examples in inputs.items()})
+    marks = {name: "".join(digest(_tree(e)) for e in examples) for name, examples in inputs.items()}
+    for name in ("calibration", "training"):
+        if name in workload.splits and (labels := workload.splits[name].labels) is not None:
+            marks[f"labels of {name}"] = "".join(map(_label_digest, labels))
+    return digest(marks)
+
+
+def _label_digest(label: Any) -> str:
+    """A label may be any object; one that is no tree of arrays counts by its text, at worst another one in each process."""
+    try:
+        return digest(label)
+    except (WorkloadError, TypeError):  # the structure, or a dtype that numpy lacks
+        return digest(repr(label))
 
 
 def _weights_digest(model: torch.nn.Module) -> str:
@@ -190,8 +203,7 @@ def _weights_digest(model: torch.nn.Module) -> str:
 
 def _fitting(workload: InferenceWorkload) -> tuple[TensorSpec, ...]:
     """Read the signature's inputs off all data; what does not fit is told with its place."""
-    groups = {repr(point): inputs for point, inputs in workload.inputs.items()}
-    groups |= {f"the {name} split": split.inputs for name, split in workload.splits.items()}
+    groups = _groups(workload)
     try:
         return infer_inputs([example for inputs in groups.values() for example in inputs])
     except WorkloadError:
@@ -205,6 +217,32 @@ def _fitting(workload: InferenceWorkload) -> tuple[TensorSpec, ...]:
                         f"input {number} of {where} does not fit the first example input: {error} Give inputs of one kind."
                     ) from error
         raise
+
+
+def _groups(workload: InferenceWorkload) -> dict[str, Sequence[Any]]:
+    """Return all inputs by where they are, in words."""
+    groups: dict[str, Sequence[Any]] = {repr(point): inputs for point, inputs in workload.inputs.items()}
+    return groups | {f"the {name} split": split.inputs for name, split in workload.splits.items()}
+
+
+def _refuse_dtypes(workload: InferenceWorkload) -> None:
+    """Refuse what the files between processes cannot hold: numpy would widen bfloat16, and the model be called with another."""
+    for where, inputs in _groups(workload).items():
+        for number, example in enumerate(inputs):
+            for leaf in flatten(example)[0]:
+                if not _in_numpy(leaf):
+                    raise WorkloadError(
+                        f"input {number} of {where} holds {leaf.dtype}, which numpy and so the files that a trial's processes "
+                        f"read do not have. Give it as float32 and cast it inside the model, for instance with "
+                        f"x.to({leaf.dtype})."
+                    )
+
+
+def _in_numpy(leaf: Any) -> bool:
+    try:
+        return not isinstance(leaf, torch.Tensor) or torch.empty(0, dtype=leaf.dtype).numpy() is not None
+    except TypeError:  # torch's way to say that numpy has no such dtype
+        return False
 
 
 def _probes(workload: InferenceWorkload) -> list[tuple[str, Any]]:

@@ -51,6 +51,11 @@ class Reference:
         """Whether another process, tomorrow, can rebuild the workload from this."""
         return self.kind != "live"
 
+    @property
+    def text(self) -> str:
+        """What a command takes for it; empty for a live object."""
+        return {"file": self.value, "hf": f"hf:{self.value}"}.get(self.kind, "")
+
     def load(self) -> InferenceWorkload:
         """Build the inference workload in this process.
 

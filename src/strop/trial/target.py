@@ -46,8 +46,10 @@ class ProgramTarget:
     def make_variants(self, point: str, index: int, variants: Sequence[int]) -> None:
         """Derive fresh inputs, outside any clock: numbers are scaled a little, integers shuffled among their places.
 
-        Zeros stay where they are and masks as they are, so that a padded batch keeps the lengths of its rows.
+        Zeros stay where they are and masks as they are, so that a padded batch keeps the lengths of its rows. Those made
+        before are let go: they may be large.
         """
+        self._variants.clear()
         for variant in variants:
             args, kwargs = map_leaves(_varied(variant), self._inputs[point][index])
             self._variants[point, index, variant] = tuple(args), kwargs

@@ -145,6 +145,21 @@ def test_training_by_the_fused_update_ends_with_the_same_weights_up_to_rounding(
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
 
 
+class Sparse(TinyAttention):
+    """Its embedding has sparse gradients."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__()
+        self.embed = nn.Embedding(50, 32, sparse=True)
+
+
+def test_an_optimizer_of_sparse_gradients_stays_as_it_is() -> None:
+    draft = training_draft(model=Sparse, optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.05))
+    done = train(draft, Recipe([KernelFusion(rules=("optimizer",))]), HOST)
+    assert done.outcome is Outcome.NO_EFFECT, done.reason
+
+
 def test_rules_for_training_and_for_inference_each_belong_to_their_workload() -> None:
     training, inference = frozenset({Trait.TRAINING}), frozenset({Trait.INFERENCE})
     for rules, wanted in ((TRAIN, training), (ALL, inference), (FOLD, inference)):

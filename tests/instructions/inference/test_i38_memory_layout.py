@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from strop.contract.draft import Draft, Facts
+from strop.contract.draft import Draft, EngineOptions, Facts
 from strop.contract.recipe import Recipe
 from strop.contract.tally import Tally
+from strop.engines import get
 from strop.instructions.deployment.i47_model_serving_framework import ModelServingFramework
 from strop.instructions.inference.i38_memory_layout import MemoryLayout
 from strop.measure.host import Host
-from strop.pipeline import legal
+from strop.pipeline import Outcome, legal, prepare
 from strop.testing.case import LawCase
 from strop.testing.laws import InstructionLaws
-from strop.testing.models import conv_draft, mlp_draft
+from strop.testing.models import conv_draft, draft_for, mlp_draft
 
 HOST = Host(cpu="test", cores=4)
 
@@ -36,6 +39,26 @@ def test_lays_out_weights_and_asks_for_the_same_of_the_inputs() -> None:
     assert draft.layout == "channels_last"
     assert draft.model.get_parameter("stem.weight").is_contiguous(memory_format=torch.channels_last)
     assert tally.to_json()["weights laid out"] > 0
+
+
+class WithVolume(nn.Module):
+    """A two-dimensional convolution beside a three-dimensional one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plane, self.volume = nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.plane(image) + self.volume(image[:, :, None]).mean((2, 3, 4), keepdim=True)[:, :, 0]
+
+
+def test_a_model_with_volumes_too_answers_in_the_layout(tmp_path: Path) -> None:
+    draft = draft_for(WithVolume(), [torch.randn(2, 3, 8, 8)])
+    done = prepare(draft, Recipe([MemoryLayout()]), HOST, tmp_path)
+    assert done.outcome is Outcome.PREPARED, done.reason
+    assert done.tallies["memory_layout"] == {"weights laid out": 1, "image layout": 1, "options of opening": 0}
+    program, image = get("eager").open(tmp_path, draft.signature, EngineOptions(), WithVolume), torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(program(image), draft.model(image))
 
 
 def test_threads_and_binding_are_options_of_opening() -> None:

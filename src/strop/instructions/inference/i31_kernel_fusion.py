@@ -66,7 +66,8 @@ class KernelFusion(Instruction):
         that rule alone. Models that spend their
         time in attention or normalisation. Activations called as functions, not as modules, stay. Packed weights are
         kept beside the plain ones and take their size in memory again. Dropout called as a function stays, and so does attention
-        without dropout, off the processor or inside torch's own ``MultiheadAttention``; optimizers of other classes stay.
+        without dropout, off the processor or inside torch's own ``MultiheadAttention``; optimizers of other classes stay, and
+        so does any where gradients are sparse.
 
     Settings:
         rules: which patterns to look for; only conv2d+bn may be combined with an engine, and those for training stand by
@@ -143,10 +144,13 @@ class KernelFusion(Instruction):
     def at_adapt(self, draft: Draft, tally: Tally) -> None:
         """Split the largest embedding by what the samples use; count the rows left out."""
         if "embedding" in self.rules:
+            from strop.loop.rehearse import put_back
             from strop.surgery import rows
 
             assert draft.training is not None
-            tally.add("embedding rows that no sample uses", rows.split(draft.model, draft.training))
+            with put_back(draft.model):
+                left_out = rows.split(draft.model, draft.training)
+            tally.add("embedding rows that no sample uses", left_out)
 
     def at_optimize(self, draft: Draft, tally: Tally) -> None:
         """Fuse the update of the optimizer, join layers; on a processor, let dropout and attention share bits. Count per rule."""
@@ -154,7 +158,7 @@ class KernelFusion(Instruction):
         from strop.loop.rehearse import first_batch, rehearse
         from strop.surgery.attention import share_attention
         from strop.surgery.dropout import share_bits
-        from strop.surgery.optimizers import fused
+        from strop.surgery.optimizers import fused, sparse_gradients
         from strop.surgery.siblings import join
 
         plan = draft.training
@@ -164,7 +168,7 @@ class KernelFusion(Instruction):
         def once() -> None:
             rehearse(draft.model, plan, first_batch(plan))
 
-        if "optimizer" in self.rules:
+        if "optimizer" in self.rules and not sparse_gradients(draft.model):
             plain = plan.optimizer
             changed = fused(plain(draft.model))
             if changed is not None:

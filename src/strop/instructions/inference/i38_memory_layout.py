@@ -101,10 +101,12 @@ class MemoryLayout(Instruction):
         """Lay out weights; count them, and the options that will be set at opening."""
         import torch
 
+        from strop.surgery.layout import channels_last
+
         if self.channels_last:
             weights = [p for p in draft.model.parameters() if p.ndim == 4]
             before = sum(not w.is_contiguous(memory_format=torch.channels_last) for w in weights)
-            draft.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            channels_last(draft.model)
             tally.add("weights laid out", before)
             tally.add("image layout", draft.layout != "channels_last")
             draft.layout = "channels_last"
