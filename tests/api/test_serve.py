@@ -18,6 +18,7 @@ import torch
 import strop
 from strop.api.serve import build_app, load_version, model_name, serve
 from strop.bundle import read_manifest, update_manifest
+from strop.bundle.trust import record_written
 from strop.errors import ArtefactError, UsageError
 from strop.observe import Event
 from strop.serve.app import App
@@ -100,7 +101,7 @@ def test_a_fixed_number_of_rows_runs_one_by_one_and_says_so(place: Path) -> None
 def test_times_in_the_manifest_are_used_and_an_objective_below_them_is_told(double_bundle: Path, place: Path) -> None:
     bundle = shutil.copytree(double_bundle, place / "bundle")
     latency = {"rows 1": {"rows": 1, "width": 4, "seconds": 0.25}, "rows 8": {"rows": 8, "width": 4, "seconds": 0.5}}
-    update_manifest(bundle, read_manifest(bundle), latency=latency)
+    record_written(update_manifest(bundle, read_manifest(bundle), latency=latency).files)  # times of another machine do not count
     assert read_manifest(bundle).latency == latency
 
     async def act(app: App) -> float:

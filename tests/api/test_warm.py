@@ -31,7 +31,7 @@ def test_a_new_bundle_knows_how_long_its_batches_take_here(place: Path, monkeypa
     assert found() == seeds, "nothing is measured again on the machine that wrote it"
     with pytest.raises(ArtefactError, match="another one than is served; load it"):
         open_warm(str(place / "bundle"), 64, None, False, {**manifest.files, "model.xml": "0"})
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "elsewhere"))
+    monkeypatch.setenv("STROP_CACHE", str(place / "elsewhere"))
     assert found() != seeds, "times of another machine are not believed"
 
 
