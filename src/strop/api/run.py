@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch import nn
 
 from strop.contract.device import PROCESSOR
 from strop.contract.workload import InferenceWorkload, Workload
+from strop.engines.inductor import cpp_compiler
 from strop.errors import UsageError, WorkloadError
 from strop.ledger.cache import prune
 from strop.ledger.files import read_json, write_json
@@ -174,8 +173,7 @@ def _origin(reference: Reference, materials: Materials, host: Host, request: Req
     for name in BACK_ENDS:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
-    # As the engine inductor looks for it: without one it declines, which must not be remembered once there is one.
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    compiler = cpp_compiler()  # without one, recipes are declined, which must not be remembered once there is one
     return {
         "workload": reference.digest(),
         "data": materials.index["data"],

@@ -162,7 +162,9 @@ def _check_paths(program: ExportedProgram, model: nn.Module, draft: Draft, coars
         broken, ones = _broken(guards, leaves), [size == 1 for size in _varying(leaves, draft.signature)]
         if broken or any(ones):
             outside[broken, tuple(ones)] = leaves
-    graph = program.module(check_guards=False) if outside else checked
+    if not outside:
+        return
+    graph = program.module(check_guards=False)
     vars(graph)["validate_inputs"] = False  # or it refuses what it is to be tried with
     for (broken, _), leaves in outside.items():
         with torch.no_grad(), torch.random.fork_rng(devices=()):

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 _PACKAGE = "model.pt2"
 
 
+def cpp_compiler() -> str:
+    """Return the name or path of the C++ compiler that torch's inductor would call; it need not be there."""
+    return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+
+
 @final
 class InductorEngine(Engine):
     """Compiles the exported graph with free dimensions into one package of native code.
@@ -66,7 +71,7 @@ class InductorEngine(Engine):
             return "the inductor engine runs no int8; choose onnxruntime or openvino"
         if draft.engine_options.buckets:
             return "the inductor engine compiles free dimensions and has no shape buckets"
-        compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+        compiler = cpp_compiler()
         if shutil.which(compiler) is None:
             return f"compiling needs a C++ compiler, and {compiler} is not on the path; install it or name another in CXX"
         return decline_precision(draft, host)
